@@ -1,0 +1,78 @@
+# Daily work with the project; `make help` lists the targets. Everything happens inside .venv and this folder.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run test setup repro serve mlflow report lint format lock clean
+
+HOST ?= 127.0.0.1
+PORT ?= 3000
+MLFLOW_PORT ?= 5000
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+UV_VERSION := 0.13.8
+PYTEST ?=
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+run: setup ## set up, build the pipeline, serve the page (HOST=, PORT=)
+	@python -m pipeline.fetch --retry-fallback
+	@dvc repro
+	@python -m pipeline.register --check || dvc repro --single-item --force register package
+	@python -m pipeline.serve --host $(HOST) --port $(PORT)
+
+test: .venv/.dev ## set up what tests need, then run all tests (PYTEST="-k name" for some)
+	@python -m pytest $(PYTEST)
+
+setup: .venv/.run ## make .venv and install the pinned packages
+
+repro: setup ## run every stage whose code, data or params changed
+	@dvc repro
+
+serve: setup ## serve the Bento that was built last (HOST=, PORT=)
+	@python -m pipeline.serve --host $(HOST) --port $(PORT)
+
+mlflow: setup ## MLflow's pages: experiments, runs, registry (MLFLOW_PORT=)
+	@python -m pipeline.tracking --port $(MLFLOW_PORT)
+
+report: setup ## open the comparison report, or name it where there is no browser
+	@python -m pipeline.compare --open
+
+lint: .venv/.dev ## check style, formatting and types
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+format: .venv/.dev ## put the code into its standard form
+	@ruff check --fix --quiet . ; ruff format --quiet .
+
+lock: .venv/.dev ## compile requirements*.txt anew from requirements*.in
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url -o requirements.txt requirements.in
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url -o requirements-dev.txt requirements-dev.in
+
+clean: ## remove what the pipeline and the checks made; never the registry, the log or downloaded data
+	@rm -rf models evaluations data/prepared .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find reports -type f ! -name metrics.json -delete 2>/dev/null || true
+	@find pipeline serving tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/uv:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; install it and try again" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"Python 3.11 or 3.12 is needed; {sys.executable} is {v[0]}.{v[1]}. Name another: make PYTHON=...")'
+	@echo "setting up .venv with $(PYTHON)"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+# uv is faster; pip serves where uv cannot reach an index that pip is configured for
+define install
+	@echo "installing $(1)"
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r $(1) \
+		|| .venv/bin/python -m pip install --quiet --disable-pip-version-check -r $(1)
+	@touch $@
+endef
+
+.venv/.run: requirements.txt | .venv/bin/uv
+	$(call install,requirements.txt)
+
+.venv/.dev: requirements-dev.txt | .venv/bin/uv
+	$(call install,requirements-dev.txt)
+	@touch .venv/.run

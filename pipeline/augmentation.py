@@ -1,0 +1,83 @@
+"""Random distortions of training images, as TensorFlow operations on whole batches: how one digit is written by many hands."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from pipeline.params import Augmentation
+
+SIDE = 28
+SMOOTHNESS = 4  # pixels between the control points of the elastic displacement
+Tensor = Any
+
+
+def distort(images: Tensor, seed: Tensor, settings: Augmentation) -> Tensor:
+    """Distort float32 images (n, 28, 28) of 0..1, ink bright; the same `seed`, int (2,), gives the same result."""
+    seeds = tf.unstack(tf.random.split(seed, 3))
+    if settings.stroke:
+        images = change_strokes(images, seeds[0], settings.stroke)
+    rows, columns = affine_grid(tf.shape(images)[0], seeds[1], settings)
+    if settings.elastic:
+        displacement = elastic_displacement(tf.shape(images)[0], seeds[2], settings.elastic)
+        rows, columns = rows + displacement[..., 0], columns + displacement[..., 1]
+    return sample(images, rows, columns)
+
+
+def change_strokes(images: Tensor, seed: Tensor, share: float) -> Tensor:
+    """Thin or thicken the strokes of `share` of the images, by up to a pixel on each side.
+
+    Grey dilation and erosion over 3x3 pixels, blended with the image by a random weight.
+    """
+    seeds = tf.unstack(tf.random.split(seed, 2))
+    count = tf.shape(images)[0]
+    stacked = images[..., None]
+    thick = tf.nn.max_pool2d(stacked, 3, 1, "SAME")[..., 0]
+    thin = -tf.nn.max_pool2d(-stacked, 3, 1, "SAME")[..., 0]
+    choice = tf.random.stateless_uniform((count, 1, 1), seeds[0])
+    weight = tf.random.stateless_uniform((count, 1, 1), seeds[1])
+    target = tf.where(choice < share / 2, thick, tf.where(choice < share, thin, images))
+    return images + weight * (target - images)
+
+
+def affine_grid(count: Tensor, seed: Tensor, settings: Augmentation) -> tuple[Tensor, Tensor]:
+    """Where each pixel of the result lies in the original: rows and columns, float32 (n, 28, 28)."""
+    radians = 3.141592653589793 / 180
+    draw = tf.random.stateless_uniform((6, count, 1, 1), seed, -1.0, 1.0)
+    angle = draw[0] * (settings.rotation * radians)
+    slant = tf.tan(draw[1] * (settings.shear * radians))
+    scale_row, scale_column = 1 + draw[2] * settings.scale, 1 + draw[3] * settings.scale
+    centre = (SIDE - 1) / 2
+    axis = tf.range(SIDE, dtype=tf.float32) - centre
+    row, column = axis[None, :, None], axis[None, None, :]
+    turned_row = (tf.cos(angle) * row - tf.sin(angle) * column) * scale_row
+    turned_column = (tf.sin(angle) * row + tf.cos(angle) * column) * scale_column + slant * turned_row
+    return turned_row + centre + draw[4] * settings.shift, turned_column + centre + draw[5] * settings.shift
+
+
+def elastic_displacement(count: Tensor, seed: Tensor, deviation: float) -> Tensor:
+    """Smooth random displacements (n, 28, 28, 2) with a standard deviation of `deviation` pixels at the control points.
+
+    After Simard, Steinkraus, Platt: Best practices for convolutional neural networks (ICDAR 2003), with a bicubic
+    surface over a coarse grid in place of a Gaussian filter.
+    """
+    side = SIDE // SMOOTHNESS
+    coarse = tf.random.stateless_normal((count, side, side, 2), seed, stddev=deviation)
+    return tf.image.resize(coarse, (SIDE, SIDE), method="bicubic")
+
+
+def sample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Bilinear values of images (n, 28, 28) at the given places; what lies outside is 0."""
+    padded = tf.pad(images, [[0, 0], [1, 1], [1, 1]])
+    side = SIDE + 2
+    flat = tf.reshape(padded, (-1, side * side))
+    rows, columns = (tf.clip_by_value(places + 1, 0.0, side - 1.001) for places in (rows, columns))
+    top, left = tf.floor(rows), tf.floor(columns)
+    below, right = rows - top, columns - left
+    corner = tf.cast(top, tf.int32) * side + tf.cast(left, tf.int32)
+
+    def values(offset: int) -> Tensor:
+        return tf.gather(flat, corner + offset, batch_dims=1)
+
+    upper = values(0) * (1 - right) + values(1) * right
+    lower = values(side) * (1 - right) + values(side + 1) * right
+    return upper * (1 - below) + lower * below

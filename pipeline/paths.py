@@ -1,0 +1,31 @@
+"""Where everything lies, relative to the repository's root: the only module that spells a path."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PARAMS = ROOT / "params.yaml"
+DATASETS = ROOT / "pipeline" / "datasets.yaml"
+
+RAW = ROOT / "data" / "raw"
+SOURCE = RAW / "source.json"
+PREPARED = ROOT / "data" / "prepared"
+
+MODELS = ROOT / "models"
+EVALUATIONS = ROOT / "evaluations"
+REPORTS = ROOT / "reports"
+TEMPLATES = ROOT / "pipeline" / "templates"
+
+BENTOML_HOME = ROOT / ".bentoml"
+
+
+def checkout() -> Path:
+    """Root of the checkout that the user works in.
+
+    DVC runs queued experiments in a throw-away copy under `.dvc/tmp/exps`; stores that must outlive it (MLflow's, the
+    ledger) belong to the checkout around that copy.
+    """
+    for parent in ROOT.parents:
+        if parent.name == "exps" and parent.parts[-3:] == (".dvc", "tmp", "exps"):
+            return parent.parents[2]
+    return ROOT

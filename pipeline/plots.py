@@ -1,0 +1,133 @@
+"""Charts, drawn with matplotlib: one function each, taking figures and giving a matplotlib Figure."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+COLOURS = ("#2f6fed", "#e0602b", "#1b9e77", "#8e5bd0", "#b8860b", "#c2407f")  # told apart by colour-blind readers too
+INK = "#777777"  # readable on white and on black; replaced by the page's own text colour inside pages
+
+
+def colour(index: int) -> str:
+    """The colour of the model at that place in `params.yaml`, the same in every chart and on the page."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def figure_to_png(figure: Figure) -> Image.Image:
+    """The chart on white, as an image."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, facecolor="white")
+    return Image.open(buffer)
+
+
+def figure_to_svg(figure: Figure, alt: str) -> Markup:
+    """The chart as an SVG element that takes the text colour of the page around it; the same bytes every time."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": alt, "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = re.sub(INK, "currentColor", svg[svg.index("<svg") :], flags=re.IGNORECASE)
+    svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # Markers and clip paths are named alike in every chart of a page: keep them apart
+    prefix = re.sub(r"[^a-z]", "", alt.lower())[:24]
+    svg = re.sub(r'id="([^"]+)"', rf'id="{prefix}-\1"', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\1{prefix}-", svg)
+    return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{Markup.escape(alt)}" ', 1))
+
+
+def _chart(width: float = 6.4, height: float = 3.6, columns: int = 1) -> tuple[Figure, Any]:
+    figure = Figure((width, height), layout="constrained")
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.spines[["left", "bottom"]].set_color(INK)
+        axis.tick_params(colors=INK)
+        axis.xaxis.label.set_color(INK)
+        axis.yaxis.label.set_color(INK)
+        axis.title.set_color(INK)
+    return figure, axes
+
+
+def _legend(axis: Any) -> None:
+    axis.legend(frameon=False, labelcolor=INK)
+
+
+def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
+    """Loss and accuracy by epoch, on training (dashed) and validation images (solid)."""
+    figure, (loss, error) = _chart(9, 3.4, 2)
+    for index, (name, rows) in enumerate(histories.items()):
+        epochs = rows["epoch"] + 1
+        for axis, train, val in (
+            (loss, rows["loss"], rows["val_loss"]),
+            (error, rows["accuracy"], rows["val_accuracy"]),
+        ):
+            axis.plot(epochs, train, color=colour(index), linestyle="--", linewidth=1, label=f"{name}, training")
+            axis.plot(epochs, val, color=colour(index), label=f"{name}, validation")
+    loss.set(xlabel="epoch", ylabel="cross-entropy (nats)", yscale="log")
+    error.set(xlabel="epoch", ylabel="share of images right")
+    _legend(error)
+    return figure
+
+
+def confusion(matrix: NDArray[np.integer[Any]], classes: Sequence[str], index: int) -> Figure:
+    """Counts of predicted (columns) against given labels (rows); only mistakes are shaded, the diagonal is too full."""
+    long = max(map(len, classes)) > 2
+    figure, (axis,) = _chart(5.2 if long else 4.4, 5.0 if long else 4.2)
+    mistakes = matrix * (1 - np.eye(len(matrix), dtype=int))
+    share = mistakes / max(mistakes.max(), 1)
+    rgb = [int(colour(index)[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    axis.imshow(np.dstack([np.full(matrix.shape, channel) for channel in rgb] + [share * 0.85]))
+    for row, column in np.ndindex(*matrix.shape):
+        if matrix[row, column]:
+            strong = share[row, column] > 0.6
+            axis.text(
+                column,
+                row,
+                str(matrix[row, column]),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if strong else INK,
+            )
+    ticks = range(len(classes))
+    axis.set_xticks(ticks, classes, rotation=60 if long else 0, ha="right" if long else "center")
+    axis.set_yticks(ticks, classes)
+    axis.set(xlabel="predicted", ylabel="label")
+    return figure
+
+
+def reliability_diagram(models: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Accuracy against confidence; on the diagonal a confidence means what it says."""
+    figure, (axis,) = _chart(4.4, 4.0)
+    axis.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
+    for index, (name, rows) in enumerate(models.items()):
+        points = [(row["confidence"], row["accuracy"]) for row in rows]
+        axis.plot(*zip(*points, strict=True), color=colour(index), marker="o", markersize=4, label=name)
+    axis.set(xlabel="confidence", ylabel="share of images right", xlim=(0, 1.02), ylim=(0, 1.02))
+    _legend(axis)
+    return figure
+
+
+def classes_per_split(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> Figure:
+    """Images of each class in each split."""
+    figure, (axis,) = _chart(9, 3)
+    width = 0.8 / len(counts)
+    for index, (split, values) in enumerate(counts.items()):
+        places = np.arange(len(classes)) + (index - (len(counts) - 1) / 2) * width
+        axis.bar(places, values, width, label=split, color=INK, alpha=(1.0, 0.65, 0.35)[index % 3])
+    long = max(map(len, classes)) > 4
+    axis.set_xticks(range(len(classes)), classes, rotation=30 if long else 0, ha="right" if long else "center")
+    axis.set(ylabel="images", yscale="log")
+    _legend(axis)
+    return figure

@@ -1,0 +1,44 @@
+"""Stage `prepare`: raw images into training, validation and test sets."""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.datasets import Split, read_raw, read_source, save_split
+from pipeline.params import load_dataset, load_params
+from pipeline.terminal import PipelineError, say, stage
+
+LEAST_PER_CLASS = 3  # in every split: below that neither learning nor judging makes sense
+
+
+def main() -> None:
+    share = load_params().data.validation_share
+    dataset = read_source()["dataset"]
+    classes = load_dataset(dataset).classes
+    images, labels = read_raw("train")
+    chosen = validation_mask(images, share)
+    splits = {
+        "train": Split(dataset, images[~chosen], labels[~chosen]),
+        "val": Split(dataset, images[chosen], labels[chosen]),
+        "test": Split(dataset, *read_raw("test")),
+    }
+    for name, split in splits.items():
+        counts = np.bincount(split.labels, minlength=len(classes))
+        if counts.min() < LEAST_PER_CLASS:
+            raise PipelineError(
+                f"{name}: {counts.min()} images of class {classes[counts.argmin()]}, expected {LEAST_PER_CLASS} or more; "
+                "change data.validation_share or add images"
+            )
+        save_split(name, split)
+    say(f"{dataset}: " + ", ".join(f"{len(split.labels):,} {name}" for name, split in splits.items()))
+
+
+def validation_mask(images: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
+    """Which images validate, bool (n,): by a hash of each image's bytes, so that it never changes when data is added."""
+    hashes = [int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big") for image in images]
+    return np.array([value < share * 2**64 for value in hashes], dtype=bool)
+
+
+if __name__ == "__main__":
+    stage(main)

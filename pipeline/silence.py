@@ -1,0 +1,31 @@
+"""Keeping native libraries' chatter off the screen; it writes to the file descriptors, past Python's streams."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what libraries, native ones too, write to standard output and error; on an exception it is shown."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+    with tempfile.TemporaryFile() as held:
+        for descriptor in kept:
+            os.dup2(held.fileno(), descriptor)
+        try:
+            yield
+        except BaseException:
+            sys.stdout.flush()
+            held.seek(0)
+            os.write(kept[2], held.read())
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for descriptor, original in kept.items():
+                os.dup2(original, descriptor)
+                os.close(original)

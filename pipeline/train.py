@@ -1,0 +1,193 @@
+"""Stage `train@NAME`: train one entry of `models:`, track the run in MLflow, calibrate, export to LiteRT."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+from pipeline import tracking
+from pipeline.datasets import Split, load_split
+from pipeline.files import write_bytes, write_json
+from pipeline.params import Model, Params, flatten, load_dataset, load_params
+from pipeline.paths import MODELS
+from pipeline.silence import quiet
+from pipeline.terminal import PipelineError, progress, say, stage
+
+with quiet():
+    import keras
+    import tensorflow as tf
+
+from pipeline.augmentation import distort
+from pipeline.export import export, save_keras
+from pipeline.models import build, multiply_adds, with_probabilities
+from pipeline.plots import figure_to_png, learning_curves
+from pipeline.statistics import fit_temperature
+
+
+def main(name: str) -> None:
+    params = load_params()
+    settings = params.models.get(name)
+    if settings is None:
+        raise PipelineError(f"models.{name} is not in params.yaml; it has {', '.join(params.models)}")
+    train, val = load_split("train"), load_split("val")
+    classes = len(load_dataset(train.dataset).classes)
+    digest = {split: data.digest() for split, data in (("train", train), ("val", val))}
+    tags = {"model": name, "dataset": train.dataset, "data_digest": digest["train"]}
+    with tracking.run(train.dataset, name, tags) as run:
+        bfloat16 = uses_bfloat16(settings.precision)
+        network, history = fit(name, settings, classes, bfloat16, train, val)
+        logits = network.predict(val.images.astype(np.float32) / 255, batch_size=500, verbose=0)
+        temperature = fit_temperature(logits, val.labels)
+        model = with_probabilities(network, temperature)
+        folder = MODELS / name
+        save_keras(model, folder / "model.keras")
+        exported = export(model, val, params.export)
+        write_bytes(folder / "model.tflite", exported.content)
+        history.to_csv(folder / "history.csv", index=False, float_format="%.6g")
+        record = {
+            "run_id": run.info.run_id,
+            "parameters": network.count_params(),
+            "multiply_adds": multiply_adds(network),
+            "precision": "bfloat16" if bfloat16 else "float32",
+            "temperature": temperature,
+            "export": exported.record,
+            "data_digest": digest,
+        }
+        write_json(folder / "run.json", record)
+        log_to_mlflow(name, params, model, history, record, train, folder)
+    last = history.iloc[-1]
+    say(
+        f"{name}: {last.val_accuracy:.2%} of {len(val.labels):,} validation images right after {len(history)} epochs, "
+        f"{record['parameters']:,} parameters, exported as {exported.record['format']}"
+    )
+
+
+def uses_bfloat16(precision: str) -> bool:
+    """Whether to compute in bfloat16: as told, or by what the processor says of itself."""
+    if precision == "auto":
+        information = Path("/proc/cpuinfo")
+        return information.exists() and "avx512_bf16" in information.read_text()
+    return precision == "bfloat16"
+
+
+def fit(
+    name: str, settings: Model, classes: int, bfloat16: bool, train: Split, val: Split
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Train; returns the network in float32 and one row per epoch. Raises PipelineError when the loss is not finite."""
+    make_reproducible(settings)
+    network = build(settings.architecture, classes, settings.arguments, bfloat16)
+    steps_per_epoch = max(len(train.labels) // settings.batch_size, 1)
+    epochs = max(settings.epochs, -(-settings.minimum_steps // steps_per_epoch))
+    network.compile(
+        optimizer=make_optimizer(settings, epochs * steps_per_epoch),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
+        metrics=["accuracy"],
+    )
+    with progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as display:
+        task = display.add_task(name, total=epochs)
+
+        def report(epoch: int, logs: dict[str, float]) -> None:
+            import mlflow
+
+            figures = {key: float(value) for key, value in logs.items()}
+            mlflow.log_metrics(figures, step=epoch)
+            words = f"{name} loss {figures['loss']:.4f} accuracy {figures['val_accuracy']:.4f}"
+            display.update(task, advance=1, description=words)
+
+        with quiet():
+            history = network.fit(
+                batches(train, classes, settings),
+                validation_data=(val.images.astype(np.float32) / 255, keras.utils.to_categorical(val.labels, classes)),
+                validation_batch_size=500,
+                epochs=epochs,
+                callbacks=[keras.callbacks.TerminateOnNaN(), keras.callbacks.LambdaCallback(on_epoch_end=report)],
+                shuffle=False,  # `batches` does
+                verbose=0,
+            )
+    rows = pd.DataFrame(history.history).rename_axis("epoch").reset_index()
+    if len(rows) < epochs or not np.isfinite(rows.to_numpy()).all():
+        raise PipelineError(f"{name}: the loss is not finite after epoch {len(rows)}; lower optimizer.learning_rate")
+    plain = build(settings.architecture, classes, settings.arguments)
+    plain.set_weights(network.get_weights())
+    return plain, rows
+
+
+def make_reproducible(settings: Model) -> None:
+    """Seed everything and fix the number of threads: sums in another order round otherwise."""
+    keras.utils.set_random_seed(settings.seed)
+    tf.config.experimental.enable_op_determinism()
+    if tf.config.threading.get_intra_op_parallelism_threads() != settings.threads:
+        tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+
+
+def make_optimizer(settings: Model, steps: int) -> keras.optimizers.Optimizer:
+    """The optimiser of `settings` with its learning rate over `steps` steps."""
+    chosen, schedule = settings.optimizer, settings.schedule
+    rate: Any = chosen.learning_rate
+    if schedule.name == "cosine":
+        warmup = int(steps * schedule.warmup)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else rate, max(steps - warmup, 1), warmup_target=rate if warmup else None, warmup_steps=warmup
+        )
+    elif schedule.warmup:
+        raise PipelineError("schedule: a constant learning rate has no warm-up; set schedule.warmup to 0")
+    kind = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "sgd": "SGD"}[chosen.name]
+    moments = {"beta_2": chosen.beta_2} if chosen.name in ("adam", "adamw") else {}
+    return getattr(keras.optimizers, kind)(rate, weight_decay=chosen.weight_decay or None, **moments)
+
+
+def batches(split: Split, classes: int, settings: Model) -> tf.data.Dataset:
+    """Shuffled, distorted batches: float32 (b, 28, 28) of 0..1 and one-hot labels (b, classes)."""
+    size = min(settings.batch_size, len(split.labels))
+    labels = keras.utils.to_categorical(split.labels, classes)
+    data = tf.data.Dataset.from_tensor_slices((split.images, labels))
+    data = data.shuffle(len(split.labels), seed=settings.seed, reshuffle_each_iteration=True)
+    data = data.batch(size, drop_remainder=True)
+    seeds = tf.data.Dataset.random(settings.seed, rerandomize_each_iteration=True).batch(2)
+
+    def prepare(batch: tuple[Any, Any], seed: Any) -> tuple[Any, Any]:
+        images = tf.cast(batch[0], tf.float32) / 255
+        return distort(images, tf.cast(seed % 2**31, tf.int32), settings.augmentation), batch[1]
+
+    return tf.data.Dataset.zip(data, seeds).map(prepare, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+def log_to_mlflow(
+    name: str,
+    params: Params,
+    model: keras.Model,
+    history: pd.DataFrame,
+    record: dict[str, Any],
+    train: Split,
+    folder: Path,
+) -> None:
+    """Everything about the run beyond the metrics per epoch."""
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    mlflow.log_params(flatten(params.models[name], f"models.{name}") | {"data.dataset": train.dataset})
+    mlflow.log_params({key: record[key] for key in ("parameters", "multiply_adds", "precision", "temperature")})
+    mlflow.log_dict(record, "run.json")
+    data = mlflow.data.from_numpy(train.images, targets=train.labels, name=train.dataset, digest=train.digest()[:32])
+    mlflow.log_input(data, context="training")
+    summary = io.StringIO()
+    model.summary(print_fn=lambda line: summary.write(line + "\n"), expand_nested=True, line_length=100)
+    mlflow.log_text(summary.getvalue(), "model_summary.txt")
+    mlflow.log_image(figure_to_png(learning_curves({name: history})), "learning_curves.png")
+    for file in ("model.keras", "model.tflite", "history.csv"):
+        mlflow.log_artifact(str(folder / file), "model_files")
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 28, 28))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, model.output_shape[-1]))]),
+    )
+    requirements = [f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}"]
+    mlflow.keras.log_model(model, name="keras", signature=signature, pip_requirements=requirements)
+
+
+if __name__ == "__main__":
+    stage(main)

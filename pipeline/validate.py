@@ -1,0 +1,196 @@
+"""Stage `validate`: Great Expectations on one row per raw image; any failed rule stops the pipeline with one line."""
+
+import hashlib
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.datasets import RAW_FILES, read_raw, read_source
+from pipeline.files import write_json, write_text
+from pipeline.params import Dataset, load_dataset
+from pipeline.paths import REPORTS
+from pipeline.rendering import render
+from pipeline.terminal import PipelineError, say, stage
+
+SIDE = 28  # pixels; every dataset of the format has images of 28 x 28
+OFFENDERS = 10  # images named with a failed rule
+
+
+def main() -> None:
+    source = read_source()
+    dataset = load_dataset(source["dataset"])
+    frame = pd.concat([describe(split, *read_raw(split)) for split in RAW_FILES], ignore_index=True)
+    results = check(frame, expectations(dataset))
+    report = {
+        "dataset": source["dataset"],
+        "title": dataset.title,
+        "images": len(frame),
+        "success": all(result["success"] for result in results),
+        "rules": results,
+    }
+    write_json(REPORTS / "validation.json", report)
+    write_text(
+        REPORTS / "validation.html", render("validation.html", report=report, counts=count_classes(frame, dataset))
+    )
+    failed = [result for result in results if not result["success"]]
+    if failed:
+        raise PipelineError("\n".join(describe_failure(result) for result in failed))
+    say(f"{dataset.title}: {len(frame):,} images, {len(results)} rules, all kept")
+
+
+def describe(split: str, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> pd.DataFrame:
+    """One row per image of uint8 (n, rows, columns): shape, intensities, centre of mass, sha256 of its bytes."""
+    count, height, width = images.shape
+    flat = images.reshape(count, -1)
+    mass = np.maximum(flat.sum(axis=1, dtype=np.float64), 1e-9)  # a blank image's centre lies at 0, outside any range
+    return pd.DataFrame(
+        {
+            "split": split,
+            "index": np.arange(count),
+            "label": labels.astype(np.int64),
+            "height": height,
+            "width": width,
+            "minimum": flat.min(axis=1).astype(np.int64),
+            "maximum": flat.max(axis=1).astype(np.int64),
+            "mean_intensity": flat.mean(axis=1),
+            "ink_fraction": (flat > 0).mean(axis=1),
+            "centre_row": (images.sum(axis=2, dtype=np.float64) @ np.arange(height)) / mass,
+            "centre_column": (images.sum(axis=1, dtype=np.float64) @ np.arange(width)) / mass,
+            "sha256": [hashlib.sha256(image.tobytes()).hexdigest() for image in images],
+        }
+    )
+
+
+def count_classes(frame: pd.DataFrame, dataset: Dataset) -> list[dict[str, Any]]:
+    """Images per class and split, as the report shows them."""
+    counts = frame.groupby(["label", "split"]).size().unstack(fill_value=0)
+    return [
+        {"class": name, **{split: int(counts.get(split, pd.Series()).get(label, 0)) for split in RAW_FILES}}
+        for label, name in enumerate(dataset.classes)
+    ]
+
+
+def expectations(dataset: Dataset) -> list[Any]:
+    """The suite that follows from a dataset's entry; `meta.rule` says each in words."""
+    import great_expectations.expectations as gxe
+    from great_expectations.expectations.row_conditions import Column
+
+    suite: list[Any] = []
+
+    def rule(kind: type[Any], words: str, **arguments: Any) -> None:
+        suite.append(kind(meta={"rule": words}, **arguments))
+
+    labels = list(range(len(dataset.classes)))
+    total = sum(dataset.counts.train) + sum(dataset.counts.test)
+    rule(gxe.ExpectTableRowCountToEqual, f"{total:,} images in all", value=total)
+    rule(gxe.ExpectColumnValuesToBeInSet, f"labels are 0 to {labels[-1]}", column="label", value_set=labels)
+    for column in ("height", "width"):
+        rule(gxe.ExpectColumnValuesToBeInSet, f"{column} is {SIDE} pixels", column=column, value_set=[SIDE])
+    rule(gxe.ExpectColumnValuesToBeBetween, "no image is blank", column="maximum", min_value=1, max_value=255)
+    rule(gxe.ExpectColumnValuesToBeBetween, "no image is saturated", column="minimum", min_value=0, max_value=254)
+    low, high = dataset.expected.ink_fraction
+    rule(
+        gxe.ExpectColumnValuesToBeBetween,
+        f"{low:.0%} to {high:.0%} of an image is ink",
+        column="ink_fraction",
+        min_value=low,
+        max_value=high,
+    )
+    low, high = dataset.expected.centre_of_mass
+    for column in ("centre_row", "centre_column"):
+        words = f"{column.replace('_', ' of mass, ')}, from {low:g} to {high:g}"
+        rule(gxe.ExpectColumnValuesToBeBetween, words, column=column, min_value=low, max_value=high)
+    rule(
+        gxe.ExpectColumnValuesToBeUnique,
+        "no image occurs twice, within or across splits"
+        if not dataset.expected.duplicates
+        else f"at most {dataset.expected.duplicates:.1%} of the images occur twice",
+        column="sha256",
+        mostly=1 - dataset.expected.duplicates,
+    )
+    for split in RAW_FILES:
+        here = Column("split") == split
+        counts = getattr(dataset.counts, split)
+        for label, (name, count) in enumerate(zip(dataset.classes, counts, strict=True)):
+            rule(
+                gxe.ExpectTableRowCountToEqual,
+                f"{split}: {count:,} images of class {name}",
+                value=count,
+                row_condition=here & (Column("label") == label),
+            )
+        mean = getattr(dataset.expected.mean_intensity, split)
+        tolerance = mean * dataset.expected.mean_intensity.tolerance
+        rule(
+            gxe.ExpectColumnMeanToBeBetween,
+            f"{split}: mean intensity is {mean:g} within {tolerance:.2g}",
+            column="mean_intensity",
+            min_value=mean - tolerance,
+            max_value=mean + tolerance,
+            row_condition=here,
+        )
+        rule(
+            gxe.ExpectColumnKLDivergenceToBeLessThan,
+            f"{split}: the labels are distributed as published",
+            column="label",
+            partition_object={"values": labels, "weights": [count / sum(counts) for count in counts]},
+            threshold=0.001,
+            row_condition=here,
+        )
+    return suite
+
+
+def check(frame: pd.DataFrame, suite: list[Any]) -> list[dict[str, Any]]:
+    """Run the suite; one result per rule, in the suite's order: success, expected, found, first offending images."""
+    warnings.filterwarnings("ignore", module="great_expectations")
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
+    source = context.data_sources.add_pandas("raw").add_dataframe_asset("images")
+    batch = source.add_batch_definition_whole_dataframe("all")
+    order = [expectation.meta["rule"] for expectation in suite]
+    definition = context.validation_definitions.add(
+        gx.ValidationDefinition(
+            name="raw", data=batch, suite=context.suites.add(gx.ExpectationSuite("raw", expectations=suite))
+        )
+    )
+    outcome = definition.run(batch_parameters={"dataframe": frame}, result_format={"result_format": "COMPLETE"})
+    results = [summarize(result, frame) for result in outcome.results]
+    return sorted(results, key=lambda result: order.index(result["rule"]))
+
+
+def summarize(result: Any, frame: pd.DataFrame) -> dict[str, Any]:
+    """The few facts of one Great Expectations result that a person needs."""
+    configuration, details = result.expectation_config, result.result
+    arguments = configuration.kwargs
+    offenders = details.get("unexpected_index_list") or []
+    rows = frame.iloc[[entry if isinstance(entry, int) else entry["index"] for entry in offenders[:OFFENDERS]]]
+    found = details.get("observed_value")
+    if found is None and "unexpected_count" in details:
+        found = f"{details['unexpected_count']:,} of {details['element_count']:,} images otherwise"
+        if values := details.get("partial_unexpected_list"):
+            found += f", the first {values[0]:.64}" if isinstance(values[0], str) else f", the first {values[0]:g}"
+    return {
+        "rule": configuration.meta["rule"],
+        "expectation": configuration.type,
+        "column": arguments.get("column", "split, label" if "row_condition" in arguments else "(rows)"),
+        "success": bool(result.success),
+        "found": round(found, 6) if isinstance(found, float) else found,
+        "images": [f"{row.split} {row.index_}" for row in rows.rename(columns={"index": "index_"}).itertuples()],
+        "offenders": len(offenders),
+    }
+
+
+def describe_failure(result: dict[str, Any]) -> str:
+    """One line for a failed rule: rule, column, expected, found, first offending images."""
+    line = f"{result['column']}: expected: {result['rule']}; found: {result['found']}"
+    if result["images"]:
+        line += f"; first: {', '.join(result['images'])}"
+    return f"{line} [{result['expectation']}]"
+
+
+if __name__ == "__main__":
+    stage(main)

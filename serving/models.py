@@ -1,0 +1,77 @@
+"""The models that the service answers with: loaded from their folders, checked against their digests and known digits."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.inference import Classifier
+
+KNOWN_TOLERANCE = 0.01  # greatest difference of a probability on another processor: rounding, not another model
+
+
+class DamagedModel(Exception):
+    """A model's files are missing or are not what was registered. The message names file and digest."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One model with its card (`model.json`) and the digits it must go on answering as it did when it was evaluated."""
+
+    name: str
+    version: str
+    card: dict[str, Any]
+    classifier: Classifier
+    known_images: NDArray[np.uint8]
+    known_probabilities: NDArray[np.float32]
+
+    def answers_known_digits(self) -> bool:
+        """Whether the known digits get the probabilities that were recorded with them."""
+        answers = self.classifier.probabilities(self.known_images)
+        return bool(np.abs(answers - self.known_probabilities).max() <= KNOWN_TOLERANCE)
+
+
+@dataclass(frozen=True)
+class Models:
+    """All served models by name, and which of them is champion."""
+
+    dataset: str
+    classes: list[str]
+    champion: str
+    by_name: dict[str, ServedModel]
+
+    def answer_known_digits(self) -> bool:
+        """Whether every model does."""
+        return all(model.answers_known_digits() for model in self.by_name.values())
+
+
+def load_models(folders: Mapping[str, Path], champion: str, versions: Mapping[str, str]) -> Models:
+    """Load every model from its folder (model.tflite, model.json, known_digits.npz). Raises DamagedModel."""
+    by_name = {name: load_model(folder, versions[name]) for name, folder in folders.items()}
+    card = by_name[champion].card
+    return Models(card["dataset"], card["classes"], champion, by_name)
+
+
+def load_model(folder: Path, version: str) -> ServedModel:
+    """Load one model and hold it against its digest and its known digits. Raises DamagedModel."""
+    file = folder / "model.tflite"
+    try:
+        card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        content = file.read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != card["digest"]:
+            raise DamagedModel(f"{file}: expected sha256 {card['digest']}, found {found}")
+        with np.load(folder / "known_digits.npz", allow_pickle=False) as known:
+            model = ServedModel(
+                card["name"], version, card, Classifier(content), known["images"], known["probabilities"]
+            )
+    except (OSError, KeyError, ValueError) as error:
+        raise DamagedModel(f"{folder}: {error}") from None
+    if not model.answers_known_digits():
+        raise DamagedModel(f"{file} (sha256 {found}): a known digit gets another answer than when it was evaluated")
+    return model

@@ -1,0 +1,136 @@
+"""Reading what clients send: bounded before it is parsed, parsed once, and refused with an error that says what would be right."""
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from pipeline.decoding import BrokenImage, NotAnImage, TooManyPixels, decode_image
+from serving.models import Models, ServedModel
+
+MAX_IMAGES = 256  # in one /predict_pixels
+IMAGE_HINT = "send a PNG, JPEG, WebP, BMP or GIF as multipart field `image` or as the body"
+PIXELS_HINT = 'send JSON {"images": [28x28 integers 0..255, ink bright, ...]}, 1 to 256 of them, "model" optional'
+
+
+class RequestError(Exception):
+    """A request that cannot be answered: HTTP status, and a message that says what is wrong and what would be right."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body of at most `limit` bytes. Raises RequestError 413 or 400 (empty)."""
+    too_large = RequestError(413, f"the body has more than {limit:,} bytes; send a smaller one")
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > limit:
+        raise too_large
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise too_large
+    except ClientDisconnect:
+        raise RequestError(400, "the connection was closed before the body was complete") from None
+    if not body:
+        raise RequestError(400, "the body is empty")
+    return bytes(body)
+
+
+async def read_image(request: Request, max_body_bytes: int, max_pixels: int) -> Image.Image:
+    """The picture in a request. Raises RequestError 400, 413, 415 or 422."""
+    content = await read_body(request, max_body_bytes)
+    if content_type(request) == "multipart/form-data":
+        content = await _image_field(request, content)
+    try:
+        return decode_image(content, max_pixels)
+    except TooManyPixels as error:
+        raise RequestError(413, str(error)) from None
+    except NotAnImage as error:
+        raise RequestError(415, str(error)) from None
+    except BrokenImage as error:
+        raise RequestError(422, str(error)) from None
+
+
+def content_type(request: Request) -> str:
+    """The media type without parameters, in lower case; empty where none is given."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+class _InMemoryParser(MultiPartParser):
+    spool_max_size = 2**30  # the body is bounded and in memory already: no temporary files
+
+
+async def _image_field(request: Request, body: bytes) -> bytes:
+    async def stream() -> Any:
+        yield body
+
+    try:
+        form = await _InMemoryParser(request.headers, stream(), max_files=1, max_fields=8, max_part_size=1000).parse()
+    except (MultiPartException, KeyError, ValueError, UnicodeError) as error:
+        reason = getattr(error, "message", "") or "no valid boundary"
+        raise RequestError(400, f"the multipart body cannot be read ({reason}); {IMAGE_HINT}") from None
+    field = form.get("image")
+    if field is None:
+        raise RequestError(400, f"the multipart body has no field `image`; {IMAGE_HINT}")
+    if not isinstance(field, UploadFile):
+        raise RequestError(422, f"field `image` is a text, not a file; {IMAGE_HINT}")
+    content = await field.read()
+    if not content:
+        raise RequestError(400, f"field `image` is empty; {IMAGE_HINT}")
+    return content
+
+
+def choose_model(models: Models, name: Any) -> ServedModel:
+    """The model of that name or the champion. Raises RequestError 404 or 422."""
+    if not isinstance(name, str):
+        raise RequestError(422, "`model` must be a text: champion or the name of a model")
+    if name == "champion":
+        name = models.champion
+    if name not in models.by_name:
+        raise RequestError(404, f"there is no model {name[:60]!r}; there are champion, {', '.join(models.by_name)}")
+    return models.by_name[name]
+
+
+async def read_pixels(request: Request, max_body_bytes: int) -> tuple[NDArray[np.uint8], Any]:
+    """Images uint8 (n, 28, 28) and the model's name from a JSON body. Raises RequestError 400, 413, 415 or 422."""
+    if content_type(request) not in ("application/json", ""):
+        raise RequestError(415, f"the content type is {content_type(request)[:60]!r}; {PIXELS_HINT}")
+    body = await read_body(request, max_body_bytes)
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise RequestError(400, f"the body is not valid JSON; {PIXELS_HINT}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        raise RequestError(422, f"`images` is missing or not a list; {PIXELS_HINT}")
+    if unknown := content.keys() - {"images", "model"}:
+        raise RequestError(422, f"unknown field {min(unknown)[:60]!r}; {PIXELS_HINT}")
+    return parse_pixels(content["images"]), content.get("model", "champion")
+
+
+def parse_pixels(images: list[Any]) -> NDArray[np.uint8]:
+    """Nested lists to uint8 (n, 28, 28). Raises RequestError 422."""
+    if not 1 <= len(images) <= MAX_IMAGES:
+        raise RequestError(422, f"there are {len(images)} images; {PIXELS_HINT}")
+    try:
+        array = np.array(images)
+    except (ValueError, OverflowError):
+        raise RequestError(422, f"the images are not all 28 rows of 28 integers; {PIXELS_HINT}") from None
+    if array.shape[1:] != (28, 28):
+        shape = " x ".join(map(str, array.shape[1:])) or "a number"
+        raise RequestError(422, f"an image is {shape}, not 28 x 28; {PIXELS_HINT}")
+    if array.dtype.kind not in "iu":
+        raise RequestError(422, f"a pixel is not an integer; {PIXELS_HINT}")
+    if array.min() < 0 or array.max() > 255:
+        raise RequestError(
+            422, f"a pixel is {array.min() if array.min() < 0 else array.max()}, not 0..255; {PIXELS_HINT}"
+        )
+    return array.astype(np.uint8)
