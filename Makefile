@@ -53,7 +53,7 @@ lock: .venv/.dev ## compile requirements*.txt anew from requirements*.in
 clean: ## remove what the pipeline and the checks made; never the registry, the log or downloaded data
 	@rm -rf models evaluations data/prepared .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find reports -type f ! -name metrics.json -delete 2>/dev/null || true
-	@find pipeline serving tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find pipeline serving tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .venv/bin/uv:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; install it and try again" >&2; exit 1; }

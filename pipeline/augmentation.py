@@ -1,4 +1,4 @@
-"""Random distortions of training images, as TensorFlow operations on whole batches: how one digit is written by many hands."""
+"""Random distortions of training images, as TensorFlow operations on whole batches: one digit, many hands."""
 
 from typing import Any
 

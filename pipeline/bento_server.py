@@ -30,7 +30,8 @@ def start(
     """Start `bentoml serve` for a Bento of the project's store."""
     command = [sys.executable, "-m", "bentoml", "serve", tag, "--host", host, "--port", str(port)]
     variables = {**os.environ, "BENTOML_HOME": str(BENTOML_HOME), **(environment or {})}
-    return subprocess.Popen(command, stdout=output, stderr=output, env=variables)
+    # Not from the repository's root, whose modules would stand before the Bento's own
+    return subprocess.Popen(command, stdout=output, stderr=output, env=variables, cwd=BENTOML_HOME)
 
 
 def wait_until_ready(server: "subprocess.Popen[bytes]", url: str, seconds: float = START_SECONDS) -> None:
@@ -40,7 +41,7 @@ def wait_until_ready(server: "subprocess.Popen[bytes]", url: str, seconds: float
         if server.poll() is not None:
             raise PipelineError(f"the service ended with status {server.returncode} before it was ready")
         try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=2):
+            with urllib.request.urlopen(f"{url}/readyz", timeout=2):  # noqa: S310  (our own http URL)
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
@@ -59,7 +60,7 @@ def stop(server: "subprocess.Popen[bytes]") -> None:
 
 @contextmanager
 def serving(tag: str, environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """The URL of a Bento served on a free port of the loopback address while the block runs; its log is shown if it fails."""
+    """A Bento served on a free loopback port while the block runs; gives its URL. On failure its log is shown."""
     import tempfile
 
     port = free_port()

@@ -1,5 +1,7 @@
 """Stage `compare`: the models side by side, the verdict, and the report that people read."""
 
+import contextlib
+import webbrowser
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,14 @@ from pipeline.params import Compare, Dataset, load_dataset, load_params
 from pipeline.paths import EVALUATIONS, MODELS, REPORTS
 from pipeline.rendering import render
 from pipeline.statistics import Probabilities
-from pipeline.terminal import say, stage
+from pipeline.terminal import PipelineError, say, stage
 from pipeline.verdict import judge
 
 
-def main() -> None:
+def main(argument: str = "") -> None:
+    if argument == "--open":
+        show()
+        return
     params = load_params()
     splits = {name: load_split(name) for name in ("train", "val", "test")}
     dataset_name = splits["val"].dataset
@@ -41,6 +46,15 @@ def main() -> None:
     write_text(REPORTS / "comparison.html", render("comparison.html", **tables, charts=charts, galleries=galleries))
     say(verdict.reason)
     say("report: reports/comparison.html")
+
+
+def show() -> None:
+    """Open the report in a browser, and name it in any case."""
+    if not (REPORTS / "comparison.html").exists():
+        raise PipelineError("there is no reports/comparison.html yet; run: make repro")
+    say(str(REPORTS / "comparison.html"))
+    with contextlib.suppress(webbrowser.Error):
+        webbrowser.open((REPORTS / "comparison.html").as_uri())
 
 
 def load_model(name: str) -> dict[str, Any]:

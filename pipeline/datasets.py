@@ -35,7 +35,7 @@ class Split:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Images (n, rows, columns) or labels (n,) from a gzipped IDX file. Raises PipelineError that names what is damaged."""
+    """Images (n, rows, columns) or labels (n,) from a gzipped IDX file. Raises PipelineError naming what is damaged."""
     wanted = IMAGES_MAGIC if "images" in path.name else LABELS_MAGIC
     try:
         content = gzip.decompress(path.read_bytes())

@@ -53,7 +53,7 @@ def main(name: str) -> None:
     write_json(folder / "evaluation.json", details)
     write_json(folder / "cost.json", cost(name, model, classifier, splits["val"], settings))
     with replacing(folder / "predictions.npz") as file:
-        np.savez_compressed(file, **answers)
+        np.savez_compressed(file, val=answers["val"], test=answers["test"])
     save_known_digits(folder / "known_digits.npz", answers["val"], splits["val"], len(classes))
     test = metrics["test"]
     low, high = test["accuracy_low"], test["accuracy_high"]
@@ -123,7 +123,7 @@ def cost(name: str, model: Path, classifier: Classifier, val: Split, settings: E
 
 
 def save_known_digits(path: Path, probabilities: NDArray[np.float32], val: Split, classes: int) -> None:
-    """For each class the validation image answered right with the most confidence: what a copy of the model must repeat."""
+    """For each class the validation image that was answered right with most confidence: any copy must repeat it."""
     confidence = np.where(probabilities.argmax(axis=1) == val.labels, probabilities.max(axis=1), -1)
     chosen = [int(np.argmax(np.where(val.labels == label, confidence, -2))) for label in range(classes)]
     with replacing(path) as file:

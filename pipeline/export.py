@@ -1,4 +1,4 @@
-"""From a trained Keras model to the files that are kept: `model.keras` for fine-tuning, `model.tflite` for everything else."""
+"""From a trained Keras model to the files that are kept: `model.keras` for fine-tuning, `model.tflite` for the rest."""
 
 import io
 import json

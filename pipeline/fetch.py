@@ -1,4 +1,4 @@
-"""Stage `fetch`: the dataset's files from the first mirror that has them whole, or the embedded digits where none answers."""
+"""Stage `fetch`: the dataset's files from the first mirror that has them whole; embedded digits where none answers."""
 
 import gzip
 import hashlib
@@ -63,7 +63,7 @@ def fetch_from_mirrors(name: str, dataset: Dataset) -> bool:
         with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=".fetch-") as folder:
             try:
                 for file, published in dataset.files.items():
-                    download(mirror, file, Path(folder))
+                    download(mirror, file, Path(folder), RETRIES)
                     verify(Path(folder) / file, published)
             except Unreachable as error:
                 say(f"{mirror}: {error}")
@@ -98,7 +98,7 @@ def _folder(mirror: str, name: str) -> Path:
     return ROOT / mirror.removeprefix("file://") / name
 
 
-def download(mirror: str, file: str, folder: Path, retries: int = RETRIES) -> None:
+def download(mirror: str, file: str, folder: Path, retries: int) -> None:
     """Bring `file` from a mirror (a folder or an http(s) URL) into `folder`. Raises Unreachable."""
     if not _is_url(mirror):
         try:

@@ -1,4 +1,4 @@
-"""Whether a challenger takes over from the champion: a pure function of who was right where, of cost and of a policy."""
+"""Whether a challenger takes over from the champion: a pure function of right answers, costs and a policy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

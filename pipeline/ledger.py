@@ -51,6 +51,11 @@ def append(entry: Entry) -> None:
         connection.execute(table.insert().values(row))
 
 
+def has(model: str, event: str, version: str) -> bool:
+    """Whether such a row exists."""
+    return any(row["event"] == event and row["version"] == version for row in history(model))
+
+
 def history(model: str) -> list[dict[str, object]]:
     """All rows of a registered model, oldest first."""
     query = table.select().where(table.c.model == model).order_by(table.c.id)

@@ -1,4 +1,4 @@
-"""The architectures: small functions from images (n, 28, 28) of 0..1 to logits (n, classes), chosen by name in `params.yaml`."""
+"""The architectures: small functions from images (n, 28, 28) of 0..1 to logits (n, classes), chosen by name."""
 
 import inspect
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Stage `package`: the registered models as Bento models, inside a Bento that has answered known digits before it counts."""
+"""Stage `package`: the registered models inside a Bento, which has answered known digits before it counts."""
 
 import os
 import shutil
@@ -50,7 +50,7 @@ def collect(model: str) -> tuple[str, dict[str, registry.Registered]]:
     """
     current = registry.by_alias(model, registry.CHAMPION)
     if current is None:
-        raise PipelineError(f"{model} has no champion; register one: dvc repro --single-item --force register package")
+        raise PipelineError(f"{model} has no champion; {registry.REPAIR}")
     champion = registry.download(model, current.version)
     models = {champion.name: champion}
     for name in load_params().models:
@@ -73,16 +73,14 @@ def check_answers(models: dict[str, registry.Registered], tolerance: float) -> N
     for name, model in models.items():
         file = model.folder / "model.tflite"
         if sha256(file) != model.card["digest"]:
-            raise PipelineError(
-                f"{name} version {model.version}: expected sha256 {model.card['digest']}, found {sha256(file)}"
-            )
+            raise PipelineError(f"{name} {model.version}: expected sha256 {model.card['digest']}, found {sha256(file)}")
         with np.load(model.folder / "known_digits.npz") as known:
             answers = Classifier(file).probabilities(known["images"])
             difference = float(np.abs(answers - known["probabilities"]).max())
         if difference > tolerance:
             raise PipelineError(
-                f"{name} version {model.version} answers otherwise than when it was evaluated: a probability differs by "
-                f"{difference:.3g}, expected {tolerance:g} or less"
+                f"{name} version {model.version} answers otherwise than when it was evaluated: a probability differs "
+                f"by {difference:.3g}, expected {tolerance:g} or less"
             )
 
 

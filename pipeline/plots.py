@@ -12,13 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-COLOURS = ("#2f6fed", "#e0602b", "#1b9e77", "#8e5bd0", "#b8860b", "#c2407f")  # told apart by colour-blind readers too
-INK = "#777777"  # readable on white and on black; replaced by the page's own text colour inside pages
-
-
-def colour(index: int) -> str:
-    """The colour of the model at that place in `params.yaml`, the same in every chart and on the page."""
-    return COLOURS[index % len(COLOURS)]
+from pipeline.palette import INK, colour
 
 
 def figure_to_png(figure: Figure) -> Image.Image:

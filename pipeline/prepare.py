@@ -27,7 +27,7 @@ def main() -> None:
         counts = np.bincount(split.labels, minlength=len(classes))
         if counts.min() < LEAST_PER_CLASS:
             raise PipelineError(
-                f"{name}: {counts.min()} images of class {classes[counts.argmin()]}, expected {LEAST_PER_CLASS} or more; "
+                f"{name}: {counts.min()} images of class {classes[counts.argmin()]}, expected {LEAST_PER_CLASS}; "
                 "change data.validation_share or add images"
             )
         save_split(name, split)
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def validation_mask(images: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
-    """Which images validate, bool (n,): by a hash of each image's bytes, so that it never changes when data is added."""
+    """Which images validate, bool (n,): by a hash of each image's bytes, so that added data changes nothing."""
     hashes = [int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big") for image in images]
     return np.array([value < share * 2**64 for value in hashes], dtype=bool)
 

@@ -1,4 +1,5 @@
-"""From a picture of a handwritten digit, as people draw, scan and photograph it, to the 28x28 bytes an MNIST model reads.
+"""From a picture of a handwritten digit, as people draw, scan and photograph it, to the 28x28 bytes an
+MNIST model reads.
 
 NumPy and Pillow only. Between the steps a picture is float32 (height, width), ink bright, paper near 0.
 """
@@ -12,22 +13,26 @@ from PIL import Image, ImageOps
 
 SIDE: Final = 28  # an MNIST image
 BOX: Final = 20  # MNIST scaled every digit into this box before centring it
-# Longest side while looking for ink: a digit filling a third of the picture still has four times MNIST's resolution.
-WORKING_SIDE: Final = 256
-# Supersampling for stroke width: at six steps per MNIST pixel a dilation changes a stroke by a third of a pixel.
+# Longest side while looking for ink; a digit smaller than half of it is looked at again, closer.
+WORKING_SIDE: Final = 192
+# Supersampling for stroke width: at six steps per MNIST pixel a dilation changes a stroke by a third of a
+# pixel.
 SUPERSAMPLING: Final = 6
 # Ink lighter than this share of the pen's typical level is paper, darker than the other is solid.
 SOFT_THRESHOLD: Final = (0.3, 0.8)
-# Ink this many times above the noise is taken as it is; from VISIBLE on after averaging; below that it is paper.
+# Ink this many times above the noise is taken as it is; from VISIBLE on after averaging; below that it is
+# paper.
 CLEAR: Final = 10.0
 VISIBLE: Final = 4.0
-# Noise beyond this is a camera's or a scanner's: shadows are possible, which drawings on a screen do not have.
+# Noise beyond this is a camera's or a scanner's: shadows are possible, which drawings on a screen do not
+# have.
 REAL_LIGHT: Final = 0.3
-# Digits of the broadest marker fill less of their box.
-BLOB: Final = 0.6
+# See _oddness: a digit in one part that fills its box less than this is not doubted.
+ODD: Final = 0.55
 # Grey levels (of 255) between paper and ink; an empty sheet's unevenness stays below.
 FAINTEST: Final = 8.0
-# Strokes outside this range of MNIST pixels are widened or thinned; 98% of MNIST's own lie between 1.5 and 4.5.
+# Strokes outside this range of MNIST pixels are widened or thinned; 98% of MNIST's own lie between 1.5 and
+# 4.5.
 STROKE_WIDTH: Final = (2.0, 3.6)
 
 Floats = NDArray[np.float32]
@@ -46,10 +51,15 @@ def to_digit(image: Image.Image) -> Digit:
     ready = _plain_grey(image)
     if ready is not None and is_mnist_like(ready):
         return Digit(ready, blank=False)
-    found = find_glyph(upright(image))
-    if found is None:
+    glyph = find_glyph(upright(image))
+    if glyph is None:
         return Digit(np.zeros((SIDE, SIDE), np.uint8), blank=True)
-    fitted = fit_to_box(normalise_stroke_width(found))
+    return glyph_to_digit(glyph)
+
+
+def glyph_to_digit(glyph: Floats) -> Digit:
+    """One digit's ink (0..1, any size, not all zero) in MNIST's geometry."""
+    fitted = fit_to_box(normalise_stroke_width(glyph))
     return Digit(centre_by_mass(np.rint(fitted * 255).astype(np.uint8)), blank=False)
 
 
@@ -59,10 +69,11 @@ def find_glyph(image: Image.Image) -> Floats | None:
     box = ink_box(ink)
     if box is None:
         return None
-    if _fill(ink, box) > BLOB:  # the paper between strokes and a shadow's edge, perhaps, taken for ink
+    oddness = _oddness(ink, box)
+    if oddness > ODD:  # the paper between strokes, or a shadow, may have been taken for ink
         other = extract_ink(image, invert=True)
         other_box = ink_box(other)
-        if other_box is not None and _fill(other, other_box) < BLOB:
+        if other_box is not None and _oddness(other, other_box) < oddness:
             ink, box = other, other_box
     closer = look_closer(image, box, ink.shape)
     if closer is not None:
@@ -74,15 +85,21 @@ def find_glyph(image: Image.Image) -> Floats | None:
     return ink[top:bottom, left:right]
 
 
-def _fill(ink: Floats, box: tuple[int, int, int, int]) -> float:
-    """The share of its box that ink covers; 0 for a box as slender as a one's, which may be full."""
+def _oddness(ink: Floats, box: tuple[int, int, int, int]) -> float:
+    """How unlike a digit: the share of its box that is inked (none for a one's slender box, which may be
+    full), and
+    a sixth for each part beyond the first."""
     top, bottom, left, right = box
-    slender = min(bottom - top, right - left) < 0.4 * max(bottom - top, right - left)
-    return 0.0 if slender else float(ink[top:bottom, left:right].mean())
+    glyph = ink[top:bottom, left:right]
+    areas = connected_components(glyph > 0.25)[1]
+    fill = 0.0 if min(glyph.shape) < 0.4 * max(glyph.shape) else float(glyph.mean())
+    return fill + (int((areas > 0.05 * areas.sum()).sum()) - 1) / 6
 
 
 def is_mnist_like(pixels: NDArray[Any]) -> bool:
-    """uint8 (28, 28), ink bright on a dark border, within a 20x20 box it about fills, centred by mass within a pixel."""
+    """uint8 (28, 28), ink bright on a dark border, within a 20x20 box it about fills, centred by mass
+    within a pixel.
+    """
     if pixels.shape != (SIDE, SIDE) or pixels.dtype != np.uint8 or pixels.max() < 192:
         return False
     rows, columns = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
@@ -91,7 +108,8 @@ def is_mnist_like(pixels: NDArray[Any]) -> bool:
         return False
     total = pixels.sum(dtype=np.int64)
     centre = np.array([pixels.sum(1) @ np.arange(SIDE), pixels.sum(0) @ np.arange(SIDE)]) / total
-    # MNIST's centres of mass lie in 13.5 to 14.5; the geometric centre is 13.5. A pixel around either is near enough.
+    # MNIST's centres of mass lie in 13.5 to 14.5; the geometric centre is 13.5. A pixel around either is
+    # near enough.
     return bool(np.all((centre >= 12.5) & (centre <= 15.0)))
 
 
@@ -127,8 +145,11 @@ def extract_ink(image: Image.Image, side: int = WORKING_SIDE, invert: bool = Fal
         ink = -ink if invert else ink
         if noise_level(ink) > REAL_LIGHT:
             ink = remove_shadows(ink)
-        ink = remove_lines(np.maximum(ink, 0))
+        ink = np.maximum(ink, 0)
         level, noise = ink_level(ink), noise_level(ink)
+        unlined = remove_lines(ink, level)
+        if unlined is not ink:
+            ink, level = unlined, ink_level(unlined)
         if level >= CLEAR * noise or max(ink.shape) <= side // 4:
             break
     if level < max(FAINTEST, VISIBLE * noise):
@@ -139,9 +160,11 @@ def extract_ink(image: Image.Image, side: int = WORKING_SIDE, invert: bool = Fal
 def to_rgb(image: Image.Image) -> Image.Image:
     """Any Pillow mode to L, RGB or RGBA of 8 bits; deeper greys are scaled by their own range."""
     if image.mode.startswith(("I", "F")):
-        deep = np.nan_to_num(np.asarray(image.convert("F") if image.mode != "F" else image, np.float32))
+        deep = np.nan_to_num(np.asarray(image).astype(np.float32), copy=False)
         low, high = float(deep.min()), float(deep.max())
-        return Image.fromarray(np.uint8((deep - low) * (255 / max(high - low, 1e-6))))
+        deep -= low
+        deep *= 255 / max(high - low, 1e-6)
+        return Image.fromarray(deep.astype(np.uint8))
     if image.mode in ("L", "RGB", "RGBA"):
         return image
     if image.mode in ("LA", "La", "PA", "RGBa") or "transparency" in image.info:
@@ -150,7 +173,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def reduce(image: Image.Image, side: int = WORKING_SIDE) -> Image.Image:
-    """Averaged down to `side` at most; averaging keeps hairlines as faint lines where picking pixels loses them."""
+    """Averaged down to `side` at most; averaging keeps hairlines as faint lines where picking pixels loses
+    them.
+    """
     scale = side / max(image.size)
     if scale >= 1:
         return image
@@ -159,7 +184,8 @@ def reduce(image: Image.Image, side: int = WORKING_SIDE) -> Image.Image:
 
 
 def flatten_alpha(image: Image.Image) -> Floats:
-    """float32 (height, width, channels); one channel if the picture is grey. Where the colour says nothing the alpha
+    """float32 (height, width, channels); one channel if the picture is grey. Where the colour says nothing
+    the alpha
     is the picture; else ground is laid under the ink: black under bright, white under dark."""
     pixels = np.asarray(image)
     if pixels.ndim == 2:
@@ -197,15 +223,24 @@ def subtract_ground(colours: Floats) -> Floats:
     if channels > 1:
         residual = (cells - ground_surface(coefficients, *cells.shape[:2])).reshape(-1, channels)
         axis = np.linalg.eigh(residual.T @ residual)[1][:, -1]
-    ground = ground_surface(coefficients @ axis[:, None], height, width)[..., 0]
-    ink = (colours @ axis.astype(np.float32)) - ground.astype(np.float32)
-    return ink if polarity(ink) > 0 else -ink
+    ink = (
+        colours @ axis.astype(np.float32)
+        - ground_surface(coefficients @ axis[:, None], height, width)[..., 0]
+    )
+    sign = 1.0 if polarity(ink) > 0 else -1.0
+    ink *= np.float32(sign)
+    if sign * axis.sum() < 0 and noise_level(ink) > REAL_LIGHT:
+        # dark ink takes away a share of the light: where there is less of it the strokes stand out less
+        light = ground_surface(coefficients.mean(1, keepdims=True), height, width)[..., 0]
+        ink *= light.max() / np.maximum(light, light.max() / 3)
+    return ink
 
 
 def fit_ground(cells: NDArray[np.float64]) -> NDArray[np.float64]:
     """The paper's brightness as a quadratic surface per channel: coefficients (6, channels) of _quadratic.
 
-    Iteratively reweighted least squares with Geman-McClure weights, so that ink counts as outliers; the picture's
+    Iteratively reweighted least squares with Geman-McClure weights, so that ink counts as outliers; the
+    picture's
     rim counts more, for people leave it free. cells: (rows, columns, channels), averages of the picture.
     """
     rows, columns, channels = cells.shape
@@ -220,14 +255,22 @@ def fit_ground(cells: NDArray[np.float64]) -> NDArray[np.float64]:
         scale = max(2.0, 1.5 * _weighted_median(residual, rim))
         weighted = basis * (rim / np.square(1 + np.square(residual / scale)))[:, None]
         # the small ridge keeps pictures of fewer than six cells solvable
+        previous = coefficients
         coefficients = np.linalg.solve(basis.T @ weighted + 1e-3 * np.eye(6), weighted.T @ samples)
+        if np.abs(coefficients - previous).max() < 0.1:
+            break
     return coefficients
 
 
-def ground_surface(coefficients: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
+def ground_surface(coefficients: NDArray[np.float64], height: int, width: int) -> Floats:
     """The surface at every pixel: (height, width, channels)."""
-    x, y = np.linspace(-1, 1, width)[None, :], np.linspace(-1, 1, height)[:, None]
-    return (_quadratic(x, y) @ coefficients).reshape(height, width, -1)
+    c = coefficients.astype(np.float32)
+    if np.abs(c[1:]).sum() < 0.5:  # less than half a grey level: even light
+        return np.broadcast_to(c[0], (height, width, c.shape[1]))
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None, None]
+    surface = (c[0] + c[1] * x + c[3] * x * x) + (c[2] * y + c[4] * y * y) + c[5] * (x * y)
+    return np.asarray(surface, np.float32)
 
 
 def _quadratic(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -244,13 +287,14 @@ def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) 
 def polarity(deviation: Floats) -> float:
     """Positive if ink is the brighter side. Ink is the rarer one, so it gives the third moment its sign.
 
-    Where the light is real a shadow or a table beside the paper may outweigh the ink; against the mean of their
+    Where the light is real a shadow or a table beside the paper may outweigh the ink; against the mean of
+    their
     neighbourhood they leave as much above as below, while strokes do not.
     """
     skew = skewness(deviation)
     if noise_level(deviation) > REAL_LIGHT:
         cells = _resize(deviation, *_at_most(deviation.shape, 128))
-        return skew + 8 * skewness(cells - box_mean(cells, max(1, max(cells.shape) // 12)))
+        return skew + 4 * skewness(cells - box_mean(cells, max(1, max(cells.shape) // 12)))
     if abs(skew) < 1.5:  # a thick digit cropped close: about as much ink as paper
         middle = otsu(deviation - deviation.min()) + float(deviation.min())
         return float(_parts(deviation <= middle) - _parts(deviation > middle)) or skew
@@ -258,20 +302,26 @@ def polarity(deviation: Floats) -> float:
 
 
 def _parts(mask: NDArray[np.bool_]) -> int:
-    """Components of at least a hundredth of the picture: a digit is one or two strokes that cut its ground into more."""
+    """Components of at least a hundredth of the picture: a digit is one or two strokes that cut its ground
+    into more.
+    """
     return int((connected_components(mask)[1] >= 0.01 * mask.size).sum())
 
 
 def skewness(values: Floats) -> float:
     """Third moment about zero over the second one's power 3/2."""
     squares = values * values
-    return float((squares * values).mean()) / max(float(squares.mean()) ** 1.5, 1e-9)
+    return float((squares * values).mean()) / max(float(np.power(squares.mean(), 1.5)), 1e-9)
 
 
 def box_mean(values: Floats, reach: int) -> Floats:
-    """Mean over a square of 2 * reach + 1 pixels, from a summed-area table; the border is repeated outwards."""
+    """Mean over a square of 2 * reach + 1 pixels, from a summed-area table; the border is repeated
+    outwards.
+    """
     size = 2 * reach + 1
-    table = np.pad(np.pad(values.astype(np.float64), reach, mode="edge").cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    table = np.pad(
+        np.pad(values.astype(np.float64), reach, mode="edge").cumsum(0).cumsum(1), ((1, 0), (1, 0))
+    )
     sums = table[size:, size:] - table[:-size, size:] - table[size:, :-size] + table[:-size, :-size]
     return np.asarray(sums / size**2, np.float32)
 
@@ -290,20 +340,28 @@ def remove_shadows(ink: Floats) -> Floats:
     return ink - ground
 
 
-def remove_lines(ink: Floats) -> Floats:
-    """Without the lines of ruled or squared paper: straight, thin, from border to border, up to 5 degrees aslant."""
+def remove_lines(ink: Floats, level: float) -> Floats:
+    """Without the lines of ruled or squared paper: straight, thin, from border to border, up to 5 degrees
+    aslant.
+
+    `level`: the pen's, see ink_level; lines of less than a quarter of it are the threshold's business. The
+    same array
+    comes back if there are none.
+    """
     if min(ink.shape) < 64:
         return ink
-    faintest = 0.25 * ink_level(ink)
-    across = _remove_level_lines(ink, faintest)
-    return np.ascontiguousarray(_remove_level_lines(across.T, faintest).T)
+    across = _remove_level_lines(ink, 0.25 * level)
+    turned = across.T
+    unlined = _remove_level_lines(turned, 0.25 * level)
+    return across if unlined is turned else np.ascontiguousarray(unlined.T)
 
 
 def _remove_level_lines(ink: Floats, faintest: float) -> Floats:
     height, width = ink.shape
-    strips = _resize(ink, 32, height)
-    if min(strips[:, :3].max(), strips[:, -3:].max()) < faintest:
+    rim = max(1, width // 32)
+    if min(ink[:, :rim].max(), ink[:, -rim:].max()) < faintest:
         return ink
+    strips = _resize(ink, 32, height)
     strips = np.maximum(strips, np.maximum(np.roll(strips, 1, 0), np.roll(strips, -1, 0)))
     for _ in range(3):  # perspective: not all lines have one slope
         drop, profile = _best_slope(strips, round(0.09 * width))
@@ -318,8 +376,10 @@ def _remove_level_lines(ink: Floats, faintest: float) -> Floats:
 
 
 def _best_slope(strips: Floats, steepest: int) -> tuple[int, Floats]:
-    """The drop from left to right, in rows, along which most rows are dark in at least five sixths of the strips."""
-    height, count = strips.shape
+    """The drop from left to right, in rows, along which most rows are dark in at least five sixths of the
+    strips.
+    """
+    count = strips.shape[1]
     best = (-1.0, 0, strips[:, 0])
     for drop in range(-steepest, steepest + 1):
         sheared = _shear(strips, drop)
@@ -345,7 +405,9 @@ def _erase_zones(ink: Floats, drop: int, zones: list[NDArray[np.intp]]) -> Float
     for zone in zones:
         top, bottom = max(zone[0] - 1, 0), min(zone[-1] + 2, len(level))
         reach = int(bottom - top)
-        above, below = (_dilate(level[y : y + 1], reach)[0] for y in (max(top - 1, 0), min(bottom, len(level) - 1)))
+        above, below = (
+            _dilate(level[y : y + 1], reach)[0] for y in (max(top - 1, 0), min(bottom, len(level) - 1))
+        )
         band = level[top:bottom]
         line = float(np.median(band.max(0)))
         level[top:bottom] = np.where(band > 1.5 * line, band, np.minimum(band, np.minimum(above, below)))
@@ -354,7 +416,9 @@ def _erase_zones(ink: Floats, drop: int, zones: list[NDArray[np.intp]]) -> Float
 
 
 def noise_level(ink: Floats) -> float:
-    """Standard deviation of the paper's noise from the differences of neighbours: the median ignores strokes."""
+    """Standard deviation of the paper's noise from the differences of neighbours: the median ignores
+    strokes.
+    """
     steps = np.abs(np.diff(ink[:: max(1, len(ink) // 64)], axis=1))
     return float(np.median(steps)) / 0.954 if steps.size else 0.0  # |N(0, 2 s^2)| has its median at 0.954 s
 
@@ -363,7 +427,7 @@ def soft_threshold(ink: Floats, level: float, noise: float) -> Floats:
     """0 below and 1 above two shares of the pen's level; the lower one clears the noise if it can."""
     low, high = (share * level for share in SOFT_THRESHOLD)
     low = min(max(low, 3 * noise), 0.5 * level)
-    return np.clip((ink - low) / (high - low), 0, 1)
+    return np.asarray(np.clip((ink - low) / (high - low), 0, 1), np.float32)
 
 
 def ink_level(ink: Floats) -> float:
@@ -374,7 +438,9 @@ def ink_level(ink: Floats) -> float:
 
 
 def otsu(values: Floats) -> float:
-    """The threshold that maximises the variance between two classes (Otsu, 1979), on a histogram of 128 bins."""
+    """The threshold that maximises the variance between two classes (Otsu, 1979), on a histogram of 128
+    bins.
+    """
     top = float(values.max())
     if top <= 0:
         return 0.0
@@ -391,7 +457,9 @@ def otsu(values: Floats) -> float:
 
 
 def ink_box(ink: Floats) -> tuple[int, int, int, int] | None:
-    """Top, bottom, left, right (exclusive) of the digit, after specks and frames are erased from `ink` in place."""
+    """Top, bottom, left, right (exclusive) of the digit, after specks and frames are erased from `ink` in
+    place.
+    """
     mask = ink > 0.25
     labels, areas, boxes = connected_components(mask)
     if not len(areas):
@@ -404,9 +472,10 @@ def ink_box(ink: Floats) -> tuple[int, int, int, int] | None:
     return int(kept[:, 0].min()), int(kept[:, 1].max()), int(kept[:, 2].min()), int(kept[:, 3].max())
 
 
-def digit_components(areas: NDArray[np.int64], boxes: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Which components belong to the digit: no specks, and nothing at the picture's border if something sizeable
-    lies inside."""
+def digit_components(
+    areas: NDArray[np.int64], boxes: NDArray[np.int64], shape: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Which components belong to the digit: no specks, and nothing at the border if enough is inside."""
     longest = np.maximum(boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2])
     weight = longest * np.sqrt(areas)
     inside = (boxes[:, 0] > 0) & (boxes[:, 2] > 0) & (boxes[:, 1] < shape[0]) & (boxes[:, 3] < shape[1])
@@ -418,15 +487,17 @@ def digit_components(areas: NDArray[np.int64], boxes: NDArray[np.int64], shape: 
     main = int(np.argmax(weight))
     keep = inside & (areas >= 0.03 * areas[main]) & (longest >= 0.08 * longest[main])
     keep[main] = True
-    return keep
+    return np.asarray(keep, np.bool_)
 
 
 def connected_components(
     mask: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    """Labels (h, w) of the 8-connected components, 0 outside; areas (n,); boxes (n, 4): top, bottom, left, right.
+    """Labels (h, w) of the 8-connected components, 0 outside; areas (n,); boxes (n, 4): top, bottom, left,
+    right.
 
-    Runs of each row are joined with those they touch in the next one; the smaller label spreads until all agree.
+    Runs of each row are joined with those they touch in the next one; the smaller label spreads until all
+    agree.
     """
     height, width = mask.shape
     stride = width + 1
@@ -455,13 +526,18 @@ def connected_components(
     count = int(component.max()) + 1
     lengths = ends - starts
     labels = np.zeros(height * stride, np.int32)
-    labels[np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())] = np.repeat(
-        component + 1, lengths
+    labels[np.repeat(starts - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())] = (
+        np.repeat(component + 1, lengths)
     )
     row, left, right = starts // stride, starts % stride, ends - starts // stride * stride
     boxes = np.empty((count, 4), np.int64)
     for column, (values, reducer, start) in enumerate(
-        ((row, np.minimum, height), (row + 1, np.maximum, 0), (left, np.minimum, width), (right, np.maximum, 0))
+        (
+            (row, np.minimum, height),
+            (row + 1, np.maximum, 0),
+            (left, np.minimum, width),
+            (right, np.maximum, 0),
+        )
     ):
         boxes[:, column] = start
         reducer.at(boxes[:, column], component, values)
@@ -469,7 +545,9 @@ def connected_components(
     return labels.reshape(height, stride)[:, :width], areas, boxes
 
 
-def look_closer(image: Image.Image, box: tuple[int, int, int, int], shape: tuple[int, ...]) -> Image.Image | None:
+def look_closer(
+    image: Image.Image, box: tuple[int, int, int, int], shape: tuple[int, ...]
+) -> Image.Image | None:
     """The digit's part of a picture that was averaged down, if it fills less than half of it; else None."""
     top, bottom, left, right = box
     scale = max(image.size) / max(shape[:2])
@@ -505,7 +583,9 @@ def normalise_stroke_width(glyph: Floats) -> Floats:
     """
     scale = BOX * SUPERSAMPLING / max(glyph.shape)
     size = max(1, round(glyph.shape[1] * scale)), max(1, round(glyph.shape[0] * scale))
-    large = np.clip(_resize(glyph, *size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX), 0, 1)
+    large = np.clip(
+        _resize(glyph, *size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BOX), 0, 1
+    )
     low, high = STROKE_WIDTH[0] * SUPERSAMPLING, STROKE_WIDTH[1] * SUPERSAMPLING
     width = stroke_width(large)
     if width < low:
@@ -525,9 +605,9 @@ def thicken(ink: Floats, radius: float) -> Floats:
 
 
 def fit_to_box(ink: NDArray[Any], box: int = BOX) -> NDArray[Any]:
-    """Cropped to its ink and scaled, aspect kept, so that the longer side is `box`; by area average when smaller.
+    """Cropped to its ink and scaled, aspect kept, so that the longer side is `box`.
 
-    ink: uint8 or float (h, w), ink bright; the same dtype comes back, (h', w') with max(h', w') == box. All dark: 1x1 zero.
+    ink: uint8 or float (h, w), ink bright. The same dtype comes back; a single zero if all is dark.
     """
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
     if not len(rows):
@@ -562,7 +642,9 @@ def centre_by_mass(ink: NDArray[Any], side: int = SIDE) -> NDArray[Any]:
 # --- array tools
 
 
-def _resize(array: NDArray[Any], width: int, height: int, kind: Image.Resampling = Image.Resampling.BOX) -> Floats:
+def _resize(
+    array: NDArray[Any], width: int, height: int, kind: Image.Resampling = Image.Resampling.BOX
+) -> Floats:
     """float32 (h, w) or (h, w, channels), resampled with anti-aliasing."""
     if array.shape[:2] == (height, width):
         return np.asarray(array, np.float32)

@@ -1,4 +1,4 @@
-"""The registered form of a model: an MLflow pyfunc around the exported file, which needs neither TensorFlow nor this repository.
+"""The registered form of a model: an MLflow pyfunc around the exported file, free of TensorFlow and this repository.
 
 MLflow stores this file and runs it on loading ("models from code"): nothing is unpickled.
 """

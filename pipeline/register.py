@@ -1,4 +1,4 @@
-"""Stage `register`: the compared models into MLflow's registry, and the winner to champion if it beats the one there is."""
+"""Stage `register`: the models into MLflow's registry, and the winner to champion if it beats the one there is."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ from pipeline.datasets import Split, load_split
 from pipeline.files import read_json, write_json
 from pipeline.inference import Classifier
 from pipeline.params import Gate, load_dataset, load_params
-from pipeline.paths import EVALUATIONS, MODELS, REPORTS
+from pipeline.paths import BENTOML_HOME, EVALUATIONS, MODELS, REPORTS
 from pipeline.statistics import Correct
 from pipeline.terminal import PipelineError, say, stage
 
@@ -123,24 +123,24 @@ def promote(
         return {"champion": before, "event": "unchanged", "reason": "no model reaches the quality bar"}
     version = str(challenger.version)
     if version == before:
+        if not ledger.has(model, "promoted", version):  # a run that ended between the alias and its row
+            ledger.append(ledger.Entry("promoted", model, version, None, "completed afterwards"))
         return {"champion": before, "event": "unchanged", "reason": f"version {version} is the champion already"}
     if before is None:
         decision = gate.Decision(True, "first champion")
     else:
         old, new = registry.download(model, before), registry.download(model, version)
-        decision = gate.decide(
-            right_answers(old, val), right_answers(new, val), old.card["cost"], new.card["cost"], policy
-        )
+        right = {item.version: right_answers(item, val) for item in (old, new)}
+        decision = gate.decide(right[before], right[version], old.card["cost"], new.card["cost"], policy)
     event = "promoted" if decision.promote else "refused"
     client.set_model_version_tag(model, version, event, decision.reason)
-    ledger_entry = ledger.Entry(event, model, version, before, decision.reason)
     if decision.promote:
         if before is not None:
             client.set_registered_model_alias(model, registry.PREVIOUS, before)
         client.log_artifact(challenger.run_id, str(REPORTS / "comparison.html"), "report")
         client.log_artifact(challenger.run_id, str(REPORTS / "comparison.md"), "report")
         client.set_registered_model_alias(model, registry.CHAMPION, version)
-    ledger.append(ledger_entry)
+    ledger.append(ledger.Entry(event, model, version, before, decision.reason))
     champion = version if decision.promote else before
     return {"champion": champion, "event": event, "reason": f"version {version}: {decision.reason}"}
 
@@ -152,15 +152,18 @@ def right_answers(registered: registry.Registered, val: Split) -> Correct:
 
 
 def check() -> None:
-    """Whether the registry still has the champion that `registered.json` names, with its files. Raises PipelineError."""
+    """Raise PipelineError unless the registry still has a champion, with its files, and the store the Bento."""
     record = read_json(REPORTS / "registered.json")
     current = registry.by_alias(record["model"], registry.CHAMPION)
     if current is None:
         raise PipelineError(
-            f"MLflow's store has no champion of {record['model']}: it was deleted or moved, or MLFLOW_TRACKING_URI names "
-            "another one; register anew: dvc repro --single-item --force register package"
+            f"MLflow's store has no champion of {record['model']}: it was deleted or moved, or MLFLOW_TRACKING_URI "
+            f"names another one; {registry.REPAIR}"
         )
     registry.download(record["model"], current.version)
+    bento = read_json(REPORTS / "bento.json")["bento"]
+    if not (BENTOML_HOME / "bentos" / bento.replace(":", "/") / "bento.yaml").exists():
+        raise PipelineError(f"the Bento {bento} is gone; {registry.REPAIR}")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from pipeline import tracking
 from pipeline.files import read_json, write_json
 from pipeline.paths import EVALUATIONS, MODELS, ROOT
+from pipeline.silence import quiet
 from pipeline.terminal import PipelineError
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, PREVIOUS = "champion", "previous"
+REPAIR = "register anew: dvc repro --single-item --force register package"
 CARRIED = ("model.tflite", "model.json", "known_digits.npz")  # what a version's folder holds
 SHIPPED_CODE = ("__init__.py", "inference.py", "silence.py")  # what the pyfunc needs of this package
 
@@ -57,7 +59,7 @@ def by_alias(model: str, alias: str) -> "ModelVersion | None":
 
 
 def download(model: str, version: str) -> Registered:
-    """Bring a version's folder to this machine. Raises PipelineError when its files are gone, and says what repairs it."""
+    """Bring a version's folder to this machine. Raises PipelineError when its files are gone, with the repair."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -68,8 +70,8 @@ def download(model: str, version: str) -> Registered:
     except (MlflowException, OSError) as error:
         reason = str(error).splitlines()[0][:200]
         raise PipelineError(
-            f"{model} version {version} is registered but its files cannot be read ({reason}); if the store was moved, "
-            "move it back; if it was deleted, register anew: dvc repro --single-item --force register package"
+            f"{model} version {version} is registered but its files cannot be read ({reason}); move the store back to "
+            f"where it was, or {REPAIR}"
         ) from None
 
 
@@ -92,7 +94,7 @@ def log_version(model: str, name: str, run_id: str, card: dict[str, Any], tags: 
         shutil.copy(MODELS / name / "model.tflite", served)
         shutil.copy(EVALUATIONS / name / "known_digits.npz", served)
         write_json(served / "model.json", card)
-        with mlflow.start_run(run_id=run_id):
+        with mlflow.start_run(run_id=run_id), quiet():  # MLflow insists on warnings about type hints and examples
             logged = mlflow.pyfunc.log_model(
                 name="served",
                 python_model=str(ROOT / "pipeline" / "pyfunc.py"),

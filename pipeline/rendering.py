@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.paths import TEMPLATES
-from pipeline.plots import COLOURS
+from pipeline.palette import COLOURS
 
 
 def render(template: str, **values: Any) -> str:

@@ -1,13 +1,13 @@
 """`make serve`: the built Bento in the foreground, with a line that says what to open."""
 
-import subprocess
-
 import click
 
 from pipeline.bento_server import start, stop, wait_until_ready
 from pipeline.files import read_json
 from pipeline.paths import REPORTS
 from pipeline.terminal import PipelineError, say, stage
+
+LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104  (not bound here: reached as localhost)
 
 
 def main(*arguments: str) -> None:
@@ -24,7 +24,7 @@ def options(host: str, port: int) -> None:
         raise PipelineError("reports/bento.json is missing: nothing was packaged yet; run: make repro") from None
     server = start(tag, host, port)
     try:
-        shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::") else host
+        shown = "localhost" if host in LOCAL else host
         wait_until_ready(server, f"http://{shown}:{port}")
         say(f"\n  Draw a digit at http://{shown}:{port}   (Ctrl-C stops)\n")
         server.wait()

@@ -27,7 +27,7 @@ for _name, _value in CHATTER.items():  # on import, because these libraries read
 
 
 class PipelineError(Exception):
-    """Something the user can put right. The message is one line a finding: what is wrong, what was expected, what to do."""
+    """Something the user can put right: one line a finding, with what is wrong, what was expected, what to do."""
 
 
 def stage(main: Callable[..., Any]) -> None:

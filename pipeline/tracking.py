@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import warnings
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from pipeline.paths import ROOT, checkout
-from pipeline.terminal import PipelineError
+from pipeline.terminal import PipelineError, say, stage
 
 if TYPE_CHECKING:
     import mlflow
@@ -34,6 +35,7 @@ def connect() -> "MlflowClient":
     warnings.filterwarnings("ignore", module="mlflow")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a server that is not there is said within seconds
     uri = tracking_uri()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
@@ -42,14 +44,14 @@ def connect() -> "MlflowClient":
         with FileLock(checkout() / ".mlflow.lock"):  # two processes that create one SQLite store break each other
             client.search_experiments(max_results=1)
     except MlflowException as error:
-        reason = str(error).splitlines()[0][:200]
-        raise PipelineError(f"MLflow's store {_without_password(uri)} cannot be used: {reason}") from None
+        reason = str(error).splitlines()[0]
+        raise PipelineError(without_password(f"MLflow's store {uri} cannot be used: {reason}")) from None
     return client
 
 
-def _without_password(uri: str) -> str:
-    head, at, tail = uri.rpartition("@")
-    return f"{head.partition('://')[0]}://...@{tail}" if at else uri
+def without_password(text: str) -> str:
+    """The text with user and password left out of every URL in it."""
+    return re.sub(r"://[^@/\s]+@", "://...@", text)
 
 
 def experiment_id(name: str) -> str:
@@ -63,7 +65,7 @@ def experiment_id(name: str) -> str:
 
 @contextmanager
 def run(experiment: str, name: str, tags: dict[str, str]) -> Iterator["mlflow.ActiveRun"]:
-    """A run of `experiment`, tagged with the git commit and `tags`, with system metrics; failed when the block raises."""
+    """A run of `experiment` with `tags`, the git commit and system metrics; marked failed when the block raises."""
     import mlflow
 
     identity = experiment_id(experiment)
@@ -95,3 +97,23 @@ def git_commit() -> str:
         return git("rev-parse", "HEAD") + ("-dirty" if dirty else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def main(*arguments: str) -> None:
+    """`make mlflow`: the store's pages on a local port."""
+    import click
+
+    @click.command()
+    @click.option("--port", default=5000, show_default=True)
+    def options(port: int) -> None:
+        connect()
+        say(f"\n  MLflow at http://localhost:{port}   (Ctrl-C stops)\n")
+        os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # a process and 240 MB that nothing here uses
+        command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        os.execvp(command[0], [*command, "--backend-store-uri", tracking_uri()])  # noqa: S606
+
+    options.main(args=list(arguments), standalone_mode=False)
+
+
+if __name__ == "__main__":
+    stage(main)

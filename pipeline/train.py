@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from pipeline import tracking
@@ -80,15 +79,15 @@ def fit(
     """Train; returns the network in float32 and one row per epoch. Raises PipelineError when the loss is not finite."""
     make_reproducible(settings)
     network = build(settings.architecture, classes, settings.arguments, bfloat16)
-    steps_per_epoch = max(len(train.labels) // settings.batch_size, 1)
-    epochs = max(settings.epochs, -(-settings.minimum_steps // steps_per_epoch))
+    steps_per_pass = max(len(train.labels) // settings.batch_size, 1)
+    passes = max(-(-settings.minimum_steps // (settings.epochs * steps_per_pass)), 1)  # more than 1 on small datasets
     network.compile(
-        optimizer=make_optimizer(settings, epochs * steps_per_epoch),
+        optimizer=make_optimizer(settings, settings.epochs * passes * steps_per_pass),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
         metrics=["accuracy"],
     )
     with progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as display:
-        task = display.add_task(name, total=epochs)
+        task = display.add_task(name, total=settings.epochs)
 
         def report(epoch: int, logs: dict[str, float]) -> None:
             import mlflow
@@ -100,16 +99,16 @@ def fit(
 
         with quiet():
             history = network.fit(
-                batches(train, classes, settings),
+                batches(train, classes, settings, passes),
                 validation_data=(val.images.astype(np.float32) / 255, keras.utils.to_categorical(val.labels, classes)),
                 validation_batch_size=500,
-                epochs=epochs,
+                epochs=settings.epochs,
                 callbacks=[keras.callbacks.TerminateOnNaN(), keras.callbacks.LambdaCallback(on_epoch_end=report)],
                 shuffle=False,  # `batches` does
                 verbose=0,
             )
     rows = pd.DataFrame(history.history).rename_axis("epoch").reset_index()
-    if len(rows) < epochs or not np.isfinite(rows.to_numpy()).all():
+    if len(rows) < settings.epochs or not np.isfinite(rows.to_numpy()).all():
         raise PipelineError(f"{name}: the loss is not finite after epoch {len(rows)}; lower optimizer.learning_rate")
     plain = build(settings.architecture, classes, settings.arguments)
     plain.set_weights(network.get_weights())
@@ -137,16 +136,16 @@ def make_optimizer(settings: Model, steps: int) -> keras.optimizers.Optimizer:
         raise PipelineError("schedule: a constant learning rate has no warm-up; set schedule.warmup to 0")
     kind = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "sgd": "SGD"}[chosen.name]
     moments = {"beta_2": chosen.beta_2} if chosen.name in ("adam", "adamw") else {}
-    return getattr(keras.optimizers, kind)(rate, weight_decay=chosen.weight_decay or None, **moments)
+    return getattr(keras.optimizers, kind)(rate, weight_decay=chosen.weight_decay, **moments)
 
 
-def batches(split: Split, classes: int, settings: Model) -> tf.data.Dataset:
-    """Shuffled, distorted batches: float32 (b, 28, 28) of 0..1 and one-hot labels (b, classes)."""
+def batches(split: Split, classes: int, settings: Model, passes: int = 1) -> tf.data.Dataset:
+    """Shuffled, distorted batches, `passes` times over: float32 (b, 28, 28) of 0..1, one-hot labels (b, classes)."""
     size = min(settings.batch_size, len(split.labels))
     labels = keras.utils.to_categorical(split.labels, classes)
     data = tf.data.Dataset.from_tensor_slices((split.images, labels))
     data = data.shuffle(len(split.labels), seed=settings.seed, reshuffle_each_iteration=True)
-    data = data.batch(size, drop_remainder=True)
+    data = data.batch(size, drop_remainder=True).repeat(passes)
     seeds = tf.data.Dataset.random(settings.seed, rerandomize_each_iteration=True).batch(2)
 
     def prepare(batch: tuple[Any, Any], seed: Any) -> tuple[Any, Any]:

@@ -148,7 +148,7 @@ def check(frame: pd.DataFrame, suite: list[Any]) -> list[dict[str, Any]]:
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
+    context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("raw").add_dataframe_asset("images")
     batch = source.add_batch_definition_whole_dataframe("all")
     order = [expectation.meta["rule"] for expectation in suite]

@@ -1,4 +1,4 @@
-"""Which model is better, and whether the difference is real: a pure function of who was right where, and of what it costs."""
+"""Which model is better, and whether the difference is real: a pure function of right answers and costs."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from pipeline.statistics import Correct, PairedTest, compare_paired
 
 @dataclass(frozen=True)
 class Verdict:
-    """`ranking`: names, the winner first; `tests`: the most accurate model against each other one; `reason`: in words."""
+    """`ranking`: names, the winner first; `tests`: the most accurate model against each other; `reason`: in words."""
 
     winner: str
     ranking: list[str]

@@ -79,7 +79,7 @@ def new_request_id() -> str:
 def answer(model: ServedModel, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
     """One `Answer` as a plain dict for each of `images`: uint8 (n, 28, 28), ink bright."""
     threshold = model.card["threshold"]
-    blank = ~images.any(axis=(1, 2))
+    blank = (images == 0).all(axis=(1, 2)).tolist()
     rows = []
     for probabilities, empty in zip(model.classifier.probabilities(images), blank, strict=True):
         prediction = int(probabilities.argmax())

@@ -1,4 +1,4 @@
-"""The models that the service answers with: loaded from their folders, checked against their digests and known digits."""
+"""The models that the service answers with: loaded from folders, checked against their digests and known digits."""
 
 import hashlib
 import json

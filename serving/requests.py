@@ -1,4 +1,4 @@
-"""Reading what clients send: bounded before it is parsed, parsed once, and refused with an error that says what would be right."""
+"""Reading what clients send: bounded before it is parsed, parsed once, refused with what would be right."""
 
 import json
 from typing import Any

@@ -45,11 +45,13 @@ class Digits:
     async def __is_ready__(self) -> bool:
         return self.models.answer_known_digits()
 
-    @bentoml.api(route="/predict_pixels")
+    @bentoml.api(route="/predict_pixels")  # type: ignore[untyped-decorator]
     async def predict_pixels(self, images: list[list[list[int]]], model: str = "champion") -> PixelsAnswer:
         """Answers to 1 to 256 images of 28x28 pixels, 0..255, ink bright."""
         rows = answer(choose_model(self.models, model), parse_pixels(images))
         return PixelsAnswer(results=[IdentifiedAnswer(**row, request_id=new_request_id()) for row in rows])
 
 
-Digits.add_asgi_middleware(FrontDoor, application=create_app(lambda: _loaded[0], SETTINGS))
+Digits.add_asgi_middleware(  # type: ignore[attr-defined]
+    FrontDoor, application=create_app(lambda: _loaded[0], SETTINGS)
+)

@@ -1,0 +1,178 @@
+"""What several tests share: a small project that has really been run, its service, and a workspace to run stages in."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
+
+
+class Project:
+    """A copy of the repository in a folder of its own, with smaller models, as a person would have cloned it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        ignore = shutil.ignore_patterns("__pycache__", ".*_cache", "*.pyc")
+        for item in REPOSITORY.iterdir():
+            if item.name in NOT_COPIED or item.name.endswith("_cache"):
+                continue
+            if item.is_dir():
+                shutil.copytree(item, folder / item.name, ignore=ignore)
+            else:
+                shutil.copy(item, folder / item.name)
+        for left in (".dvc/cache", ".dvc/tmp", "reports"):
+            shutil.rmtree(folder / left, ignore_errors=True)
+        (folder / "dvc.lock").unlink(missing_ok=True)
+        self.change(shrink)
+        self.git("init", "-q")
+        self.git("add", "-A")
+        self.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "small project")
+
+    def git(self, *arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=self.folder, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    def change(self, edit: Callable[[dict[str, Any]], None]) -> None:
+        """Apply `edit` to the content of params.yaml."""
+        path = self.folder / "params.yaml"
+        content = yaml.safe_load(path.read_text())
+        edit(content)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def environment(self, **more: str) -> dict[str, str]:
+        own = {"DATA_MIRROR", "MLFLOW_TRACKING_URI", "BENTOML_HOME", "DIGITS_DATABASE_URL", "PYTHONPATH"}
+        kept = {name: value for name, value in os.environ.items() if name not in own}
+        return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
+
+    def run(self, *command: str, status: int | None = 0, **environment: str) -> str:
+        """Run a command in the project; its output. Fails unless it ends with `status` (None: any)."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(**environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=800,
+        )
+        assert status is None or done.returncode == status, f"{command} ended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def repro(self, *arguments: str, **environment: str) -> str:
+        return self.run("dvc", "repro", *arguments, **environment)
+
+
+def shrink(params: dict[str, Any]) -> None:
+    """The embedded dataset and short training: everything else as in the repository."""
+    params["data"]["dataset"] = "optdigits"
+    for model in params["models"].values():
+        model |= {"epochs": 2, "minimum_steps": 240, "batch_size": 64, "threads": 1}
+    params["models"]["mlp"]["arguments"] = {"widths": [64]}
+    params["models"]["cnn"]["arguments"] = {"filters": [8, 16, 32]}
+    params["evaluate"]["latency_calls"] = 20
+    params["compare"]["resamples"] = 200
+
+
+def lower_bars(folder: Path) -> None:
+    """Quality bars that shortly trained models reach."""
+    path = folder / "pipeline" / "datasets.yaml"
+    content = yaml.safe_load(path.read_text())
+    for entry in content.values():
+        entry["quality_bar"] = {"default": 0.3}
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+@pytest.fixture(scope="session")
+def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Project]:
+    """Makes a small project that was not run yet."""
+
+    def make(name: str) -> Project:
+        made = Project(tmp_path_factory.mktemp(name))
+        lower_bars(made.folder)
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def project(make_project: Callable[[str], Project]) -> Project:
+    """A small project after `dvc repro`. Tests leave its parameters as they found them."""
+    made = make_project("project")
+    made.log = made.repro()  # type: ignore[attr-defined]
+    return made
+
+
+@pytest.fixture(scope="session")
+def service(project: Project) -> Iterator[str]:
+    """The URL of the small project's built Bento, served for real."""
+    from pipeline.files import read_json
+
+    with serve(project, read_json(project.folder / "reports" / "bento.json")["bento"]) as url:
+        yield url
+
+
+def serve(project: Project, tag: str, **environment: str) -> Any:
+    """Serve a Bento of a project's own store."""
+    from pipeline import bento_server
+
+    home = project.folder / ".bentoml"
+    bento_server_home, bento_server.BENTOML_HOME = bento_server.BENTOML_HOME, home
+    try:
+        return bento_server.serving(tag, environment)
+    finally:
+        bento_server.BENTOML_HOME = bento_server_home
+
+
+@pytest.fixture
+def digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Forty images like MNIST's, uint8 (40, 28, 28), four of each class, with their labels."""
+    return drawn_digits(4)
+
+
+def drawn_digits(per_class: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Simple pictures that tell ten classes apart: a bar whose place and length depend on the class, with noise."""
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(10), per_class).astype(np.uint8)
+    images = np.zeros((len(labels), 28, 28), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        row, column = 4 + 2 * int(label), 4 + int(random.integers(0, 3))
+        image[row - 1 : row + 2, column : column + 8 + int(label)] = random.integers(150, 256, (3, 8 + int(label)))
+        image[12:16, 20:23] = random.integers(100, 256, (4, 3))
+    return images, labels
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that takes the place of the repository's root for every path of `pipeline.paths`."""
+    from pipeline import paths
+
+    names = [
+        name for name, value in vars(paths).items() if isinstance(value, Path) and name not in ("PARAMS", "DATASETS")
+    ]
+    old = {name: getattr(paths, name) for name in names}
+    replaced = {
+        name: tmp_path / value.relative_to(paths.ROOT)
+        for name, value in old.items()
+        if name not in ("ROOT", "TEMPLATES")
+    }
+    modules: list[ModuleType] = [
+        module for name, module in list(sys.modules.items()) if name == "pipeline" or name.startswith("pipeline.")
+    ]
+    for module in modules:
+        for name, value in replaced.items():
+            if getattr(module, name, None) == old[name]:
+                monkeypatch.setattr(module, name, value)
+    replaced["RAW"].mkdir(parents=True)
+    return tmp_path

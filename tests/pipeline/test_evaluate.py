@@ -1,0 +1,63 @@
+"""Evaluation's tables: by hand, and written so that others can read them."""
+
+import numpy as np
+import pytest
+
+from pipeline import evaluate
+from pipeline.datasets import Split
+from pipeline.params import load_params
+from tests.conftest import drawn_digits
+
+PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]], np.float32)
+LABELS = np.array([0, 1, 1, 2])
+
+
+def test_per_class_by_hand() -> None:
+    tables = evaluate.per_class(PROBABILITIES, LABELS, ["a", "b", "c"])
+    assert tables["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert tables["classes"]["a"] == {
+        "precision": 0.5,
+        "recall": 1.0,
+        "f1": pytest.approx(2 / 3, abs=1e-6),
+        "images": 1,
+    }
+    assert tables["classes"]["b"]["recall"] == 0.5
+
+
+def test_a_class_that_never_occurs_is_listed() -> None:
+    assert evaluate.per_class(PROBABILITIES, LABELS, ["a", "b", "c", "d"])["classes"]["d"]["images"] == 0
+
+
+def test_metrics_begin_with_the_accuracy() -> None:
+    metrics = evaluate.measure(PROBABILITIES, LABELS, load_params().evaluate)
+    assert next(iter(metrics)) == "accuracy"
+    assert metrics["accuracy"] == 0.75
+    assert metrics["accuracy_low"] < 0.75 < metrics["accuracy_high"]
+
+
+def test_rounding_keeps_everything_but_the_far_digits() -> None:
+    assert evaluate.rounded({"a": 0.12345678, "b": [1, "x", None]}) == {"a": 0.123457, "b": [1, "x", None]}
+
+
+def test_confusion_rows_carry_class_names(tmp_path) -> None:
+    evaluate.write_confusion(tmp_path / "new" / "confusion.csv", PROBABILITIES, LABELS, ["a", "b", "c"])
+    assert (tmp_path / "new" / "confusion.csv").read_text().splitlines() == [
+        "label,predicted",
+        "a,a",
+        "b,a",
+        "b,b",
+        "c,c",
+    ]
+
+
+def test_known_digits_are_the_surest_right_answers(tmp_path) -> None:
+    images, labels = drawn_digits(3)
+    probabilities = np.full((30, 10), 0.05, np.float32)
+    probabilities[np.arange(30), labels] = 0.55
+    probabilities[4, 1] = 0.9  # the second image of class 1 is the surest
+    probabilities[6, 2], probabilities[6, 3] = 0.1, 0.99  # the first of class 2 is sure, and wrong
+    evaluate.save_known_digits(tmp_path / "known.npz", probabilities, Split("mnist", images, labels), 10)
+    with np.load(tmp_path / "known.npz") as known:
+        assert known["labels"].tolist() == list(range(10))
+        assert np.array_equal(known["images"][1], images[4])
+        assert np.array_equal(known["images"][2], images[7])

@@ -1,0 +1,190 @@
+"""Fetching: mirrors in order, checksums, recompressed files, the fallback, and nothing half written."""
+
+import gzip
+import hashlib
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline import fetch
+from pipeline.datasets import RAW_FILES, read_raw, read_source, write_idx
+from pipeline.files import write_json
+from pipeline.params import Data, Dataset, load_dataset
+from pipeline.paths import DATASETS
+from pipeline.terminal import PipelineError
+
+DATA = Data(dataset="mnist", fallback="optdigits", validation_share=0.1)
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, digits) -> Path:
+    """A folder with four small files, as a published mirror would have them."""
+    folder = tmp_path / "mirror"
+    for images, labels in RAW_FILES.values():
+        write_idx(folder / images, digits[0])
+        write_idx(folder / labels, digits[1])
+    return folder
+
+
+@pytest.fixture
+def dataset(mirror: Path) -> Dataset:
+    """The entry that describes the small mirror."""
+    entry = yaml.safe_load(DATASETS.read_text())["mnist"]
+    entry["mirrors"] = []
+    entry["files"] = {
+        path.name: {
+            "checksum": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}",
+            "decompressed": f"sha256:{hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()}",
+        }
+        for path in sorted(mirror.iterdir())
+    }
+    return Dataset.model_validate(entry)
+
+
+@pytest.fixture
+def http_mirror(mirror: Path) -> Iterator[str]:
+    """The same folder behind a real HTTP server."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments, **options) -> None:
+            super().__init__(*arguments, directory=str(mirror), **options)
+
+        def log_message(self, *arguments) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def with_mirrors(dataset: Dataset, *mirrors: str) -> Dataset:
+    return dataset.model_copy(update={"mirrors": list(mirrors)})
+
+
+def test_files_come_from_a_folder(workspace: Path, mirror: Path, dataset: Dataset, monkeypatch) -> None:
+    monkeypatch.setenv("DATA_MIRROR", str(mirror))
+    assert fetch.fetch_from_mirrors("mnist", dataset)
+    source = read_source()
+    assert source["dataset"] == "mnist" and source["fallback"] is False and source["mirror"] == f"{mirror}/"
+    assert set(source["files"]) == {file for pair in RAW_FILES.values() for file in pair}
+    assert len(read_raw("train")[0]) == 40
+
+
+def test_a_folder_of_the_datasets_name_comes_first(workspace: Path, mirror: Path, dataset, monkeypatch) -> None:
+    nested = mirror.parent / "all" / "mnist"
+    nested.parent.mkdir()
+    mirror.rename(nested)
+    monkeypatch.setenv("DATA_MIRROR", str(nested.parent))
+    assert fetch.mirrors("mnist", dataset)[0] == f"{nested}/"
+    assert fetch.fetch_from_mirrors("mnist", dataset)
+
+
+def test_files_come_over_http(workspace: Path, http_mirror: str, dataset: Dataset, monkeypatch) -> None:
+    monkeypatch.delenv("DATA_MIRROR", raising=False)
+    assert fetch.fetch_from_mirrors("mnist", with_mirrors(dataset, http_mirror))
+    assert read_source()["mirror"] == http_mirror
+
+
+def test_a_mirror_without_the_files_is_passed_over(
+    workspace: Path, http_mirror: str, dataset: Dataset, monkeypatch, capsys
+) -> None:
+    monkeypatch.delenv("DATA_MIRROR", raising=False)
+    monkeypatch.setattr(fetch, "RETRIES", 0)
+    missing = f"{http_mirror}nothing/"
+    assert fetch.fetch_from_mirrors("mnist", with_mirrors(dataset, missing, http_mirror))
+    assert "HTTP 404" in capsys.readouterr().out
+    assert read_source()["mirror"] == http_mirror
+
+
+def test_a_flipped_byte_is_named_and_the_next_mirror_asked(
+    workspace: Path, mirror: Path, http_mirror: str, dataset: Dataset, monkeypatch, capsys, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    for path in mirror.iterdir():
+        (wrong / path.name).write_bytes(path.read_bytes())
+    damaged = wrong / "t10k-labels-idx1-ubyte.gz"
+    content = bytearray(damaged.read_bytes())
+    content[-12] ^= 1
+    damaged.write_bytes(content)
+    monkeypatch.setenv("DATA_MIRROR", str(wrong))
+    assert fetch.fetch_from_mirrors("mnist", with_mirrors(dataset, http_mirror))
+    said = capsys.readouterr().out
+    assert damaged.name in said
+    assert dataset.files[damaged.name].checksum in said  # expected
+    assert hashlib.sha256(content).hexdigest() in said  # found
+    assert read_source()["mirror"] == http_mirror
+
+    with pytest.raises(PipelineError, match="no mirror gives mnist with the right checksums"):
+        fetch.fetch_from_mirrors("mnist", with_mirrors(dataset))
+
+
+def test_wrong_files_never_lead_to_the_fallback_and_replace_nothing(
+    workspace: Path, mirror: Path, dataset: Dataset, monkeypatch
+) -> None:
+    monkeypatch.setenv("DATA_MIRROR", str(mirror))
+    fetch.fetch_from_mirrors("mnist", dataset)
+    before = {path.name: path.read_bytes() for path in (workspace / "data" / "raw").iterdir()}
+    (mirror / "train-images-idx3-ubyte.gz").write_bytes(b"no gzip")
+    with pytest.raises(PipelineError, match="train-images"):
+        fetch.fetch_from_mirrors("mnist", dataset)
+    assert {path.name: path.read_bytes() for path in (workspace / "data" / "raw").iterdir()} == before
+    assert not list((workspace / "data").glob(".fetch-*"))
+
+
+def test_a_mirror_that_compressed_anew_is_right(workspace: Path, mirror: Path, dataset: Dataset, monkeypatch) -> None:
+    for path in mirror.iterdir():
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=1, mtime=7))
+    monkeypatch.setenv("DATA_MIRROR", str(mirror))
+    assert fetch.fetch_from_mirrors("mnist", dataset)
+
+
+def test_md5_is_understood(mirror: Path) -> None:
+    path = mirror / "train-labels-idx1-ubyte.gz"
+    good = fetch.DatasetFile(checksum=f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}")
+    fetch.verify(path, good)
+    with pytest.raises(fetch.WrongChecksum, match="md5:0{32}"):
+        fetch.verify(path, fetch.DatasetFile(checksum="md5:" + "0" * 32))
+
+
+def test_unreachable_mirrors_are_no_error_of_their_own(workspace: Path, dataset: Dataset, monkeypatch) -> None:
+    monkeypatch.setenv("DATA_MIRROR", str(workspace / "nowhere"))
+    monkeypatch.setattr(fetch, "RETRIES", 0)
+    assert not fetch.fetch_from_mirrors("mnist", with_mirrors(dataset, "http://127.0.0.1:9/"))
+
+
+def test_the_embedded_digits_look_like_mnists(workspace: Path) -> None:
+    fetch.fetch_embedded("optdigits", fallback=True)
+    source = read_source()
+    assert source["dataset"] == "optdigits" and source["fallback"] is True
+    images, labels = read_raw("train")
+    entry = load_dataset("optdigits")
+    assert [int((labels == digit).sum()) for digit in range(10)] == entry.counts.train
+    assert images.max() == 255 and images[:, 0].max() == 0
+    inked = images[0].nonzero()
+    assert max(int(axis.max() - axis.min()) for axis in inked) + 1 == 20
+
+
+def test_the_fallback_is_dropped_when_a_mirror_answers(
+    workspace: Path, mirror: Path, dataset: Dataset, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(fetch, "SOURCE", workspace / "data" / "raw" / "source.json")
+    write_json(fetch.SOURCE, {"dataset": "optdigits", "mirror": "scikit-learn", "fallback": True, "files": {}})
+    monkeypatch.delenv("DATA_MIRROR", raising=False)
+    fetch.retry_fallback(DATA, dataset)
+    assert fetch.SOURCE.exists() and "still cannot be reached" in capsys.readouterr().out
+    monkeypatch.setenv("DATA_MIRROR", str(mirror))
+    fetch.retry_fallback(DATA, dataset)
+    assert not fetch.SOURCE.exists()
+
+
+def test_what_is_no_fallback_is_never_dropped(workspace: Path, mirror: Path, dataset: Dataset, monkeypatch) -> None:
+    monkeypatch.setenv("DATA_MIRROR", str(mirror))
+    fetch.fetch_from_mirrors("mnist", dataset)
+    fetch.retry_fallback(DATA, dataset)
+    assert read_source()["dataset"] == "mnist"

@@ -1,0 +1,60 @@
+"""Architectures: each builds and trains on a few images, counts what it costs, and refuses what it does not know."""
+
+import numpy as np
+import pytest
+
+from pipeline import models
+from pipeline.params import load_params
+from pipeline.terminal import PipelineError
+
+SMALL = {"mlp": {"widths": [16]}, "cnn": {"filters": [4, 4, 8]}}
+
+
+def test_every_architecture_is_tried_here() -> None:
+    assert SMALL.keys() == models.ARCHITECTURES.keys()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_learns_a_few_images_by_heart(name: str, digits) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    network = models.build(name, 10, SMALL[name])
+    network.compile(
+        optimizer=keras.optimizers.Adam(0.01), loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    images, labels = digits[0].astype(np.float32) / 255, digits[1]
+    network.fit(images, labels, epochs=40, batch_size=20, verbose=0)
+    assert (network.predict(images, verbose=0).argmax(1) == labels).mean() > 0.95
+
+
+def test_costs_by_hand() -> None:
+    mlp = models.build("mlp", 10, {"widths": [128]})
+    assert models.multiply_adds(mlp) == 784 * 128 + 128 * 10
+    assert mlp.count_params() == 784 * 128 + 4 * 128 + 128 * 10 + 10  # batch normalisation has 4 numbers a unit
+    cnn = models.build("cnn", 10, {"filters": [32, 64, 128]})
+    by_layer = [25 * 32 * 14 * 14, 9 * 32 * 64 * 14 * 14, 9 * 64 * 128 * 5 * 5, 5 * 5 * 128 * 10]
+    assert models.multiply_adds(cnn) == sum(by_layer)
+
+
+def test_the_exported_form_gives_probabilities_at_the_temperature() -> None:
+    network = models.build("mlp", 10, {"widths": [8]})
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28)).astype(np.float32)
+    logits = network.predict(images / 255, verbose=0)
+    probabilities = models.with_probabilities(network, 2.0).predict(images, verbose=0)
+    expected = np.exp(logits / 2) / np.exp(logits / 2).sum(1, keepdims=True)
+    assert probabilities == pytest.approx(expected, abs=1e-5)
+
+
+def test_unknown_architectures_and_arguments_are_named() -> None:
+    with pytest.raises(PipelineError, match="known are mlp, cnn"):
+        models.build("vit", 10, {})
+    with pytest.raises(PipelineError, match="takes widths, dropout"):
+        models.build("mlp", 10, {"width": [8]})
+    with pytest.raises(PipelineError, match="cnn takes filters"):
+        models.build("cnn", 10, {"filters": [8]})
+
+
+def test_the_repositorys_models_build() -> None:
+    for settings in load_params().models.values():
+        assert models.build(settings.architecture, 10, settings.arguments).output_shape == (None, 10)

@@ -1,0 +1,48 @@
+"""Which store is used, from wherever a stage runs."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline import paths, tracking
+from pipeline.terminal import PipelineError
+
+
+def test_the_store_lies_in_the_checkout_unless_named(monkeypatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking.tracking_uri() == f"sqlite:///{paths.ROOT / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
+    assert tracking.tracking_uri() == "http://mlflow.example"
+
+
+def test_a_queued_experiment_uses_the_checkout_around_it(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(paths, "ROOT", tmp_path / ".dvc" / "tmp" / "exps" / "tmpab12")
+    assert paths.checkout() == tmp_path
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "exps" / "project")
+    assert paths.checkout() == tmp_path / "exps" / "project"
+
+
+def test_a_store_that_cannot_be_used_is_named_without_its_password(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tracking, "checkout", lambda: tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
+    with pytest.raises(PipelineError, match="cannot be used") as raised:
+        tracking.connect()
+    assert "secret" not in str(raised.value)
+    assert tracking.without_password("no postgresql://me:secret@host/db") == "no postgresql://...@host/db"
+
+
+def test_the_commit_is_marked_when_files_differ_from_it(monkeypatch, tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    monkeypatch.setattr(tracking, "ROOT", tmp_path)
+    assert tracking.git_commit() == "unknown"
+    git("init")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-m", "first")
+    assert len(tracking.git_commit()) == 40
+    (tmp_path / "file").write_text("2")
+    assert tracking.git_commit().endswith("-dirty")

@@ -1,0 +1,94 @@
+"""Training's own decisions: number format, schedule, passes over small data, and stopping when the loss is lost."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import train
+from pipeline.datasets import Split
+from pipeline.params import Model, load_params
+from pipeline.terminal import PipelineError
+from tests.conftest import drawn_digits
+
+
+@pytest.fixture
+def split() -> Split:
+    return Split("mnist", *drawn_digits(8))
+
+
+def settings(**changes: Any) -> Model:
+    small = load_params().models["mlp"].model_dump() | {
+        "arguments": {"widths": [16]}, "epochs": 3, "minimum_steps": 0, "batch_size": 16, "threads": 2,
+    }  # fmt: skip
+    return Model.model_validate(small | changes)
+
+
+@pytest.fixture(autouse=True)
+def threads_as_they_are(monkeypatch) -> None:
+    """TensorFlow takes a number of threads only before its first operation, which another test has run."""
+    monkeypatch.setattr(train.tf.config.threading, "set_intra_op_parallelism_threads", lambda count: None)
+
+
+@pytest.fixture(autouse=True)
+def no_tracking(monkeypatch) -> list[dict[str, float]]:
+    import mlflow
+
+    logged: list[dict[str, float]] = []
+    monkeypatch.setattr(mlflow, "log_metrics", lambda metrics, step: logged.append(metrics))
+    return logged
+
+
+def test_it_learns_and_reports_every_epoch(split: Split, no_tracking) -> None:
+    network, history = train.fit("mlp", settings(epochs=12, minimum_steps=300), 10, False, split, split)
+    assert list(history.columns) == ["epoch", "accuracy", "loss", "val_accuracy", "val_loss"]
+    assert len(history) == len(no_tracking) == 12
+    assert history.val_accuracy.iloc[-1] > 0.9
+    assert network.dtype_policy.name == "float32"
+
+
+def test_a_small_dataset_is_gone_through_until_enough_batches_were_seen(split: Split) -> None:
+    assert sum(1 for _ in train.batches(split, 10, settings(), passes=3)) == 3 * 5
+
+
+def test_batches_are_the_same_for_the_same_seed_and_differ_between_passes(split: Split) -> None:
+    one, again = ([images.numpy() for images, _ in train.batches(split, 10, settings(), 2)] for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
+    assert not np.array_equal(one[0], one[5])
+    other = next(iter(train.batches(split, 10, settings(seed=9))))[0].numpy()
+    assert not np.array_equal(one[0], other)
+
+
+def test_a_lost_loss_stops_with_what_to_do(split: Split) -> None:
+    wild = {"name": "sgd", "learning_rate": 1e30}
+    with pytest.raises(PipelineError, match="not finite.*learning_rate"):
+        train.fit("mlp", settings(optimizer=wild, epochs=6), 10, False, split, split)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "sgd"])
+def test_every_optimizer_that_params_accept_can_be_made(name: str) -> None:
+    made = train.make_optimizer(settings(optimizer={"name": name, "learning_rate": 0.1}), 100)
+    assert type(made).__name__.lower() == name
+
+
+def test_the_cosine_schedule_rises_then_falls_to_nothing() -> None:
+    chosen = settings(optimizer={"name": "adam", "learning_rate": 0.1}, schedule={"name": "cosine", "warmup": 0.2})
+    rate = train.make_optimizer(chosen, 100)._learning_rate
+    rates = [float(rate(step)) for step in (0, 10, 20, 60, 100)]
+    assert rates == pytest.approx([0.0, 0.05, 0.1, 0.05, 0.0], abs=1e-6)
+
+
+def test_a_constant_rate_with_warm_up_is_refused() -> None:
+    with pytest.raises(PipelineError, match="warmup to 0"):
+        train.make_optimizer(settings(schedule={"name": "constant", "warmup": 0.1}), 100)
+
+
+def test_the_number_format_is_as_told_or_by_the_processor(monkeypatch) -> None:
+    assert train.uses_bfloat16("bfloat16") and not train.uses_bfloat16("float32")
+    monkeypatch.setattr(train.Path, "exists", lambda self: False)
+    assert not train.uses_bfloat16("auto")
+
+
+def test_an_unknown_model_lists_the_known() -> None:
+    with pytest.raises(PipelineError, match="mlp, cnn"):
+        train.main("cnm")

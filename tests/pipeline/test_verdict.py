@@ -1,0 +1,61 @@
+"""The verdict on constructed cases: who wins, and what is said of it."""
+
+import numpy as np
+import pytest
+
+from pipeline.params import Compare
+from pipeline.verdict import holm, judge
+
+SETTINGS = Compare(significance=0.05, resamples=200, seed=0, pictures=1)
+SMALL, LARGE = {"multiply_adds": 1000, "bytes": 10}, {"multiply_adds": 5000, "bytes": 50}
+
+
+def wrong(*places: range) -> np.ndarray:
+    """Right on 1,000 images but for some."""
+    correct = np.ones(1000, bool)
+    for place in places:
+        correct[place.start : place.stop] = False
+    return correct
+
+
+def test_a_clear_winner_wins_though_it_costs_more() -> None:
+    verdict = judge({"mlp": wrong(range(0, 40)), "cnn": wrong(range(0, 5))}, {"mlp": SMALL, "cnn": LARGE}, SETTINGS)
+    assert verdict.winner == "cnn" and verdict.ranking == ["cnn", "mlp"]
+    assert verdict.significant == {"mlp": True}
+    assert "cnn wins" in verdict.reason and "3.5 points" in verdict.reason and "real" in verdict.reason
+
+
+def test_between_equals_the_cheaper_wins() -> None:
+    verdict = judge({"cnn": wrong(range(0, 10)), "mlp": wrong(range(5, 17))}, {"mlp": SMALL, "cnn": LARGE}, SETTINGS)
+    assert verdict.most_accurate == "cnn" and verdict.winner == "mlp"
+    assert "costs less" in verdict.reason
+
+
+def test_few_differing_images_are_no_evidence() -> None:
+    verdict = judge({"cnn": wrong(), "mlp": wrong(range(0, 4))}, {"mlp": SMALL, "cnn": LARGE}, SETTINGS)
+    assert verdict.tests["mlp"].p_value == pytest.approx(2 / 2**4)
+    assert verdict.winner == "mlp"
+
+
+def test_equal_multiply_adds_are_decided_by_the_file() -> None:
+    smaller = {**SMALL, "bytes": 9}
+    verdict = judge({"a": wrong(), "b": wrong()}, {"a": SMALL, "b": smaller}, SETTINGS)
+    assert verdict.winner == "b"
+
+
+def test_one_model_wins_alone() -> None:
+    verdict = judge({"mlp": wrong(range(0, 40))}, {"mlp": SMALL}, SETTINGS)
+    assert verdict.winner == "mlp" and verdict.tests == {} and "only model" in verdict.reason
+
+
+def test_three_models_rank_tied_ones_by_cost_and_the_rest_by_accuracy() -> None:
+    correct = {"best": wrong(range(0, 5)), "bad": wrong(range(0, 90)), "tied": wrong(range(3, 9))}
+    costs = {"best": LARGE, "bad": {"multiply_adds": 1, "bytes": 1}, "tied": SMALL}
+    verdict = judge(correct, costs, SETTINGS)
+    assert verdict.ranking == ["tied", "best", "bad"]
+
+
+def test_holm_by_hand() -> None:
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}, 0.05) == {"a": True, "b": False, "c": False}
+    assert holm({"a": 0.01, "b": 0.02, "c": 0.04}, 0.05) == {"a": True, "b": True, "c": True}
+    assert holm({}, 0.05) == {}

@@ -1,0 +1,275 @@
+"""The whole pipeline, run for real on small data by `dvc repro` in copies of the repository."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from pipeline.datasets import RAW_FILES, write_idx
+from pipeline.files import read_json, sha256
+from tests.conftest import Project, drawn_digits
+
+pytestmark = pytest.mark.slow
+
+VARYING = (
+    "cost.json",
+    "run.json",
+    "registered.json",
+    "bento.json",
+    "comparison",
+)  # times and ids, and figures from them
+
+
+def ran(output: str) -> list[str]:
+    """The stages that DVC says it ran."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def products(project: Project) -> dict[str, str]:
+    """sha256 of everything that the stages wrote, by path."""
+    files = (
+        path for name in ("data", "models", "evaluations", "reports") for path in (project.folder / name).rglob("*")
+    )
+    return {str(path.relative_to(project.folder)): sha256(path) for path in files if path.is_file()}
+
+
+def test_every_stage_runs_and_leaves_what_it_promises(project: Project) -> None:
+    assert ran(project.log) == [
+        "fetch", "validate", "prepare", "train@mlp", "train@cnn", "evaluate@mlp", "evaluate@cnn", "compare", "register",
+        "package",
+    ]  # fmt: skip
+    registered = read_json(project.folder / "reports" / "registered.json")
+    assert registered["model"] == "optdigits-classifier" and registered["outcome"]["event"] == "promoted"
+    assert sorted(registered["versions"]) == ["cnn", "mlp"]
+    metrics = read_json(project.folder / "reports" / "cnn" / "metrics.json")
+    assert list(metrics) == ["test", "val"] and next(iter(metrics["test"])) == "accuracy"
+    assert 0.3 < metrics["test"]["accuracy"] <= 1 and 0 < metrics["val"]["threshold"] <= 1
+    comparison = read_json(project.folder / "reports" / "comparison.json")
+    assert comparison["dataset"] == "optdigits" and comparison["verdict"]["winner"] in ("mlp", "cnn")
+    assert read_json(project.folder / "data" / "raw" / "source.json")["fallback"] is False
+
+
+def test_nothing_but_the_pipelines_own_words_is_printed(project: Project) -> None:
+    for chatter in ("WARNING", "Warning", "INFO", "TensorSpec", "oneDNN", "cuda", "\r", "it/s"):
+        assert chatter not in project.log
+
+
+def test_git_sees_nothing_but_the_lock_and_the_metrics(project: Project) -> None:
+    assert set(project.git("status", "--porcelain", "-uall").split()) - {"??"} == {
+        "dvc.lock", "reports/cnn/metrics.json", "reports/mlp/metrics.json",
+    }  # fmt: skip
+
+
+def test_reports_open_offline_and_show_their_pictures(project: Project) -> None:
+    for name in ("comparison.html", "validation.html"):
+        page = (project.folder / "reports" / name).read_text()
+        linked = [part for part in ('src="http', 'href="http', "url(http", "@import", "<script") if part in page]
+        assert linked == []
+    page = (project.folder / "reports" / "comparison.html").read_text()
+    assert page.count("<svg") == 5 and page.count("data:image/png") >= 24
+    assert read_json(project.folder / "reports" / "comparison.json")["verdict"]["reason"].split(" wins")[0] in page
+    assert "| right on the test set |" in (project.folder / "reports" / "comparison.md").read_text()
+
+
+def test_runs_are_tracked_with_all_that_belongs_to_them(project: Project) -> None:
+    script = """
+import json, mlflow
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+client = mlflow.MlflowClient()
+run = client.get_run(json.load(open("models/cnn/run.json"))["run_id"])
+artifacts = {a.path for folder in ("", "model_files", "evaluation", "report") for a in client.list_artifacts(run.info.run_id, folder)}
+print(json.dumps({
+    "experiment": client.get_experiment(run.info.experiment_id).name, "status": run.info.status, "tags": run.data.tags,
+    "params": run.data.params, "epochs": len(client.get_metric_history(run.info.run_id, "val_accuracy")),
+    "metrics": run.data.metrics, "artifacts": sorted(artifacts), "inputs": len(run.inputs.dataset_inputs),
+    "models": [m.name for m in client.search_logged_models([run.info.experiment_id])],
+    "aliases": client.get_registered_model("optdigits-classifier").aliases,
+}))
+"""
+    run = json.loads(project.run("python", "-W", "ignore", "-c", script).splitlines()[-1])
+    assert run["experiment"] == "optdigits" and run["status"] == "FINISHED"
+    assert run["tags"]["git_commit"] == project.git("rev-parse", "HEAD")
+    assert len(run["tags"]["data_digest"]) == 64
+    assert run["params"]["models.cnn.optimizer.learning_rate"] == "0.004"
+    assert run["epochs"] == 2 and "test_accuracy" in run["metrics"]
+    assert any(name.startswith("system/") for name in run["metrics"]) or run["epochs"] == 2  # sampled every 10 s
+    assert {"learning_curves.png", "model_summary.txt", "run.json", "model_files/model.keras",
+            "model_files/model.tflite", "evaluation/evaluation.json"} <= set(run["artifacts"])  # fmt: skip
+    assert run["inputs"] == 1 and sorted(run["models"]) == ["keras", "keras", "served", "served"]
+    assert set(run["aliases"]) == {"champion", "mlp", "cnn"}
+
+
+def test_the_champion_loads_anywhere_without_tensorflow(project: Project, tmp_path: Path) -> None:
+    script = f"""
+import sys
+import mlflow, numpy as np
+mlflow.set_tracking_uri("sqlite:///{project.folder}/mlflow.db")
+model = mlflow.pyfunc.load_model("models:/optdigits-classifier@champion")
+answers = model.predict(np.zeros((3, 28, 28), np.uint8))
+assert answers.shape == (3, 10) and abs(answers.sum(1) - 1).max() < 0.01, answers
+assert "tensorflow" not in sys.modules
+print("fine")
+"""
+    done = subprocess.run(
+        ["python", "-W", "ignore", "-c", script],
+        cwd=tmp_path,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "fine", done.stderr
+
+
+def test_an_unchanged_pipeline_runs_nothing(project: Project) -> None:
+    assert ran(project.repro()) == []
+
+
+def test_a_changed_model_runs_only_itself_and_what_follows_and_a_third_joins(project: Project) -> None:
+    before = (project.folder / "params.yaml").read_text()
+
+    def edit(params: dict[str, Any]) -> None:
+        params["models"]["cnn"]["label_smoothing"] = 0.05
+        params["models"]["wide"] = {**params["models"]["mlp"], "arguments": {"widths": [96]}}
+
+    project.change(edit)
+    output = project.repro()
+    assert ran(output) == [
+        "train@cnn", "train@wide", "evaluate@cnn", "evaluate@wide", "compare", "register", "package",
+    ]  # fmt: skip
+    assert set(read_json(project.folder / "reports" / "bento.json")["models"]) == {"mlp", "cnn", "wide"}
+    assert "wide" in (project.folder / "reports" / "comparison.html").read_text()
+
+    (project.folder / "params.yaml").write_text(before)
+    output = project.repro()
+    assert ran(output) == ["register", "package"]
+    assert "Stage 'train@cnn' is cached" in output and "Stage 'evaluate@cnn' is cached" in output
+    registered = read_json(project.folder / "reports" / "registered.json")
+    assert registered["versions"] == {"cnn": registered["versions"]["cnn"], "mlp": registered["versions"]["mlp"]}
+
+
+def test_a_lost_registry_is_noticed_and_mended(project: Project) -> None:
+    project.run("python", "-m", "pipeline.register", "--check")
+    for name in ("mlflow.db", "mlartifacts"):
+        shutil.move(project.folder / name, project.folder / f"{name}.away")
+    try:
+        assert ran(project.repro()) == []
+        said = project.run("python", "-m", "pipeline.register", "--check", status=1)
+        assert said.startswith("error: ") and len(said.splitlines()) == 1
+        repair = said.split("register anew: ")[1].split()
+        output = project.run(*repair)
+        assert ran(output) == ["register", "package"]
+        assert "promoted" in output
+        project.run("python", "-m", "pipeline.register", "--check")
+    finally:
+        for name in ("mlflow.db", "mlartifacts"):
+            away = project.folder / f"{name}.away"
+            target = project.folder / name
+            shutil.rmtree(target) if target.is_dir() else target.unlink()
+            shutil.move(away, target)
+    project.repro("--single-item", "--force", "register", "package")
+
+
+def test_a_killed_run_completes_and_a_second_clone_gives_the_same_bytes(
+    project: Project, make_project: Callable[[str], Project]
+) -> None:
+    second = make_project("second")
+    for stage, seconds in (("validate", 1.0), ("train@mlp", 6.0), ("package", 4.0)):
+        kill_in(second, stage, seconds)
+    assert "package" in ran(second.repro())
+    one, two = products(project), products(second)
+    left_over = {path for path in one if "/wide/" in path}
+    differing = {path for path in one.keys() - left_over if one[path] != two.get(path)}
+    assert {path for path in differing if not any(name in path for name in VARYING)} == set()
+    assert two.keys() == one.keys() - left_over
+
+
+def kill_in(project: Project, stage: str, seconds: float) -> None:
+    """Start `dvc repro` and kill it with all its children, `seconds` after a stage has begun."""
+    process = subprocess.Popen(
+        ["dvc", "repro"], cwd=project.folder, env=project.environment(), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(f"Running stage '{stage}'"):
+            time.sleep(seconds)
+            break
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture
+def fashion_mirror(tmp_path: Path) -> Path:
+    """Files of Fashion-MNIST's form, under its name."""
+    for (images_file, labels_file), seed in zip(RAW_FILES.values(), (1, 2), strict=True):
+        images, labels = drawn_digits(60, seed)
+        order = np.random.default_rng(seed).permutation(len(labels))
+        write_idx(tmp_path / "fashion-mnist" / images_file, images[order])
+        write_idx(tmp_path / "fashion-mnist" / labels_file, labels[order])
+    return tmp_path
+
+
+def test_another_dataset_is_one_parameter(make_project: Callable[[str], Project], fashion_mirror: Path) -> None:
+    project = make_project("fashion")
+
+    def edit(params: dict[str, Any]) -> None:
+        params["data"] |= {"dataset": "fashion-mnist", "fallback": None, "validation_share": 0.2}
+
+    project.change(edit)
+    refused = project.run("python", "-m", "pipeline.fetch", status=1, DATA_MIRROR=str(fashion_mirror))
+    assert "train-images-idx3-ubyte.gz: expected md5:8d4fb7e6c68d591d4c3dfef9ec88bf0d, found md5:" in refused
+
+    entry_of_files(project, fashion_mirror / "fashion-mnist")
+    output = project.repro(DATA_MIRROR=str(fashion_mirror))
+    assert "package" in ran(output)
+    bento = read_json(project.folder / "reports" / "bento.json")
+    assert bento["dataset"] == "fashion-mnist"
+    assert all(entry["tag"].startswith("fashion-mnist-classifier-") for entry in bento["models"].values())
+    assert "Ankle boot" in (project.folder / "reports" / "comparison.html").read_text()
+
+    blank = fashion_mirror / "fashion-mnist" / "train-images-idx3-ubyte.gz"
+    images = drawn_digits(60, 1)[0]
+    images[123] = 0
+    write_idx(blank, images)
+    entry_of_files(project, fashion_mirror / "fashion-mnist")
+    stopped = project.run("dvc", "repro", status=None, DATA_MIRROR=str(fashion_mirror))
+    assert "error: maximum: expected: no image is blank" in stopped and "train 123" in stopped
+    assert ran(stopped) == ["fetch", "validate"]
+
+
+def entry_of_files(project: Project, folder: Path) -> None:
+    """Make the dataset's entry describe the files in `folder`."""
+    path = project.folder / "pipeline" / "datasets.yaml"
+    content = yaml.safe_load(path.read_text())
+    entry = content["fashion-mnist"]
+    entry["files"] = {file.name: {"checksum": f"sha256:{sha256(file)}"} for file in folder.iterdir()}
+    entry["counts"] = {"train": [60] * 10, "test": [60] * 10}
+    entry["expected"]["mean_intensity"] = {"train": 12.4, "test": 12.4, "tolerance": 0.2}
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def test_without_a_mirror_the_fallback_is_loud_and_temporary(make_project: Callable[[str], Project]) -> None:
+    project = make_project("offline")
+    project.change(lambda params: params["data"].update(dataset="fashion-mnist"))
+    path = project.folder / "pipeline" / "datasets.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["fashion-mnist"]["mirrors"] = ["http://127.0.0.1:9/"]
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    output = project.repro("prepare")
+    assert "!!! NO MIRROR OF FASHION-MNIST CAN BE REACHED" in output and "optdigits: 1," in output
+    assert read_json(project.folder / "data" / "raw" / "source.json") | {"files": {}} == {
+        "dataset": "optdigits", "mirror": "scikit-learn", "fallback": True, "files": {},
+    }  # fmt: skip
+    project.change(lambda params: params["data"].update(fallback=None))
+    refused = project.run("dvc", "repro", "fetch", status=None)
+    assert "error: no mirror of fashion-mnist can be reached and data.fallback is null" in refused
