@@ -1,7 +1,7 @@
 # Daily work with the project; `make help` lists the targets. Everything happens inside .venv and this folder.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test setup repro serve mlflow report lint format lock clean
+.PHONY: help run test setup repro serve mlflow report docs lint format lock clean
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
@@ -36,6 +36,9 @@ mlflow: setup ## MLflow's pages: experiments, runs, registry (MLFLOW_PORT=)
 
 report: setup ## open the comparison report, or name it where there is no browser
 	@python -m pipeline.compare --open
+
+docs: .venv/.dev ## print docs/mathematics.md and docs/learn.md as a PDF
+	@python docs/build.py
 
 lint: .venv/.dev ## check style, formatting and types
 	@ruff check .

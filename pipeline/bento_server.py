@@ -49,7 +49,7 @@ def wait_until_ready(server: "subprocess.Popen[bytes]", url: str, seconds: float
 
 
 def stop(server: "subprocess.Popen[bytes]") -> None:
-    """Ask the server to end, insist after a while."""
+    """Ask the server to end, insist after a while; nothing where it has ended."""
     server.terminate()
     try:
         server.wait(15)

@@ -1,6 +1,4 @@
-"""Bytes from outside to a picture: the format, the size and the memory are bounded before any pixel is
-decoded.
-"""
+"""Bytes from outside to a picture: the format, the size and the memory are bounded before any pixel is decoded."""
 
 import io
 import struct
@@ -16,8 +14,7 @@ MAX_PIXELS: Final = 16_000_000
 MAX_EXIF_BYTES: Final = 65_535
 
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-# JPEG's start-of-frame markers, which carry the size (ITU-T T.81, table B.1); C4, C8 and CC mean other
-# things.
+# JPEG's start-of-frame markers, which carry the size (ITU-T T.81, table B.1); C4, C8 and CC mean other things.
 JPEG_FRAME_MARKERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_BARE_MARKERS: Final = frozenset(range(0xD0, 0xDA)) | {0x01}
 
@@ -41,8 +38,7 @@ class BrokenImage(ImageError):
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS, enough: int | None = None) -> Image.Image:
     """The decoded picture, of an animation its first frame, not yet turned as its EXIF says.
 
-    `enough`: a JPEG may be decoded at 1/2, 1/4 or 1/8 as long as both its sides stay at least this long
-    (faster, less
+    `enough`: a JPEG may be decoded at 1/2, 1/4 or 1/8 as long as both its sides stay at least this long (faster, less
     memory). Raises NotAnImage, TooManyPixels or BrokenImage, and nothing else, whatever the bytes.
     """
     name = detect_format(data)
@@ -129,9 +125,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def strip_png(data: bytes) -> bytes:
-    """Without the chunks that pixels do not need: text, profiles and animation frames can unpack to many
-    megabytes.
-    """
+    """Without the chunks that pixels do not need: text, profiles, animation frames can unpack to many megabytes."""
     kept, at = [PNG_SIGNATURE], len(PNG_SIGNATURE)
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def convert(model: keras.Model, quantize: bool) -> bytes:
 
 
 def save_keras(model: keras.Model, path: Path) -> None:
-    """Write a `.keras` archive without the date that Keras puts into it, so that equal models are equal bytes."""
+    """Write a `.keras` archive without the date and memory addresses that Keras puts in: equal models, equal bytes."""
     buffer, written = io.BytesIO(), path.with_suffix(".tmp.keras")
     path.parent.mkdir(parents=True, exist_ok=True)
     model.save(written)
@@ -77,6 +78,15 @@ def save_keras(model: keras.Model, path: Path) -> None:
             content = source.read(name)
             if name == "metadata.json":
                 content = json.dumps({**json.loads(content), "date_saved": "1980-01-01@00:00:00"}).encode()
+            if name == "config.json":
+                content = _number_shared_objects(content.decode()).encode()
             target.writestr(zipfile.ZipInfo(name, EPOCH), content)
     written.unlink()
     write_bytes(path, buffer.getvalue())
+
+
+def _number_shared_objects(config: str) -> str:
+    """Objects that layers share are identified by their memory address; by their order instead."""
+    key = '"shared_object_id": '
+    order = {address: place for place, address in enumerate(dict.fromkeys(re.findall(rf"{key}(\d+)", config)))}
+    return re.sub(rf"{key}(\d+)", lambda match: f"{key}{order[match[1]]}", config)

@@ -1,6 +1,7 @@
 """Stage `package`: the registered models inside a Bento, which has answered known digits before it counts."""
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,8 +13,6 @@ from pipeline.files import read_json, sha256, write_json
 from pipeline.params import load_params
 from pipeline.paths import BENTOML_HOME, REPORTS, ROOT
 from pipeline.terminal import PipelineError, say, stage
-
-SHIPPED = ("__init__", "decoding", "inference", "preprocessing", "silence")  # the modules that the service shares
 
 
 def main() -> None:
@@ -101,6 +100,18 @@ def save_model(registered_model: str, model: registry.Registered) -> str:
     return tag
 
 
+def shared_modules() -> set[str]:
+    """The modules of `pipeline` that the service imports, and those that these import."""
+    found: set[str] = set()
+    waiting = list((ROOT / "serving").glob("*.py"))
+    while waiting:
+        imports = re.findall(r"^from pipeline\.(\w+) import", waiting.pop().read_text(encoding="utf-8"), re.MULTILINE)
+        new = set(imports) - found
+        found |= new
+        waiting += [ROOT / "pipeline" / f"{module}.py" for module in new]
+    return found
+
+
 def build(packaged: dict[str, Any], dataset: str) -> str:
     """Build the Bento from just the files that it needs; returns its tag."""
     import bentoml
@@ -111,7 +122,7 @@ def build(packaged: dict[str, Any], dataset: str) -> str:
             ROOT / "serving", context / "serving", ignore=shutil.ignore_patterns("__pycache__", "packaged.json")
         )
         (context / "pipeline").mkdir()
-        for module in SHIPPED:
+        for module in ("__init__", *sorted(shared_modules())):
             shutil.copy(ROOT / "pipeline" / f"{module}.py", context / "pipeline")
         write_json(context / "serving" / "packaged.json", packaged)
         bento = bentoml.build(

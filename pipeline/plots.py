@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -53,23 +54,32 @@ def _chart(width: float = 6.4, height: float = 3.6, columns: int = 1) -> tuple[F
     return figure, axes
 
 
-def _legend(axis: Any) -> None:
-    axis.legend(frameon=False, labelcolor=INK)
+def _legend(axis: Any, **place: Any) -> None:
+    axis.legend(frameon=False, labelcolor=INK, **place)
+
+
+def _plain_numbers(axis: Any) -> None:
+    """Ticks of a logarithmic axis at 1, 2 and 5 of each decade, written as people write numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Loss and accuracy by epoch, on training (dashed) and validation images (solid)."""
+    """Loss and mistakes by epoch, on training (dashed) and validation images (solid)."""
     figure, (loss, error) = _chart(9, 3.4, 2)
     for index, (name, rows) in enumerate(histories.items()):
         epochs = rows["epoch"] + 1
         for axis, train, val in (
             (loss, rows["loss"], rows["val_loss"]),
-            (error, rows["accuracy"], rows["val_accuracy"]),
+            (error, 100 * (1 - rows["accuracy"]), 100 * (1 - rows["val_accuracy"])),
         ):
             axis.plot(epochs, train, color=colour(index), linestyle="--", linewidth=1, label=f"{name}, training")
             axis.plot(epochs, val, color=colour(index), label=f"{name}, validation")
     loss.set(xlabel="epoch", ylabel="cross-entropy (nats)", yscale="log")
-    error.set(xlabel="epoch", ylabel="share of images right")
+    error.set(xlabel="epoch", ylabel="images wrong (%)", yscale="log")
+    for axis in (loss, error):
+        _plain_numbers(axis.yaxis)
     _legend(error)
     return figure
 
@@ -123,5 +133,6 @@ def classes_per_split(counts: Mapping[str, Sequence[int]], classes: Sequence[str
     long = max(map(len, classes)) > 4
     axis.set_xticks(range(len(classes)), classes, rotation=30 if long else 0, ha="right" if long else "center")
     axis.set(ylabel="images", yscale="log")
-    _legend(axis)
+    _plain_numbers(axis.yaxis)
+    _legend(axis, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(counts))
     return figure

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.paths import TEMPLATES
 from pipeline.palette import COLOURS
+from pipeline.paths import TEMPLATES
 
 
 def render(template: str, **values: Any) -> str:

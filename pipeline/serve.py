@@ -1,5 +1,8 @@
 """`make serve`: the built Bento in the foreground, with a line that says what to open."""
 
+import signal
+import socket
+
 import click
 
 from pipeline.bento_server import start, stop, wait_until_ready
@@ -7,7 +10,7 @@ from pipeline.files import read_json
 from pipeline.paths import REPORTS
 from pipeline.terminal import PipelineError, say, stage
 
-LOCAL = ("127.0.0.1", "0.0.0.0", "::")  # noqa: S104  (not bound here: reached as localhost)
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  (the user's choice; reached as localhost)
 
 
 def main(*arguments: str) -> None:
@@ -22,17 +25,30 @@ def options(host: str, port: int) -> None:
         tag = read_json(REPORTS / "bento.json")["bento"]
     except FileNotFoundError:
         raise PipelineError("reports/bento.json is missing: nothing was packaged yet; run: make repro") from None
+    check_free(host, port)
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends this process ends the service with it
+        signal.signal(number, signal.default_int_handler)
     server = start(tag, host, port)
     try:
-        shown = "localhost" if host in LOCAL else host
-        wait_until_ready(server, f"http://{shown}:{port}")
-        say(f"\n  Draw a digit at http://{shown}:{port}   (Ctrl-C stops)\n")
+        wait_until_ready(server, f"http://{'127.0.0.1' if host in EVERYWHERE else host}:{port}")
+        name = "localhost" if host in ("127.0.0.1", *EVERYWHERE) else host
+        say(f"\n  Draw a digit at http://{name}:{port}   (Ctrl-C stops)\n")
         server.wait()
     except KeyboardInterrupt:
-        say("stopping")
+        say("\nstopping")
     finally:
-        if server.poll() is None:
-            stop(server)
+        stop(server)
+
+
+def check_free(host: str, port: int) -> None:
+    """Raise PipelineError where another process listens already."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PipelineError(f"{host}:{port} cannot be used ({error.strerror}); choose another: PORT=3001") from None
 
 
 if __name__ == "__main__":

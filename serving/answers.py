@@ -1,5 +1,6 @@
 """From pixels to the answers of the interface: what the routes return, as typed objects."""
 
+import math
 import uuid
 from typing import Any, Literal
 
@@ -7,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.preprocessing import Digit
+from pipeline.segmentation import Box
 from serving.models import Models, ServedModel
 
 Pixels = list[list[int]]
@@ -38,6 +41,23 @@ class Comparison(BaseModel):
     pixels: Pixels = Field(description="28x28 integers, ink bright, as the models see the picture")
     results: dict[str, Answer]
     champion: str
+    request_id: str
+
+
+class FoundDigit(BaseModel):
+    """One digit of a number."""
+
+    prediction: int
+    confidence: float
+    box: tuple[int, int, int, int] = Field(description="x, y, width, height in the picture's own pixels, upright")
+
+
+class NumberAnswer(BaseModel):
+    """The digits found in a picture, in reading order."""
+
+    number: str = Field(description="lines joined by `/`; empty where nothing is found", examples=["2026"])
+    confidence: float = Field(description="product of the digits' confidences; 0 where nothing is found")
+    digits: list[FoundDigit]
     request_id: str
 
 
@@ -97,6 +117,28 @@ def answer(model: ServedModel, images: NDArray[np.uint8]) -> list[dict[str, Any]
             }
         )
     return rows
+
+
+def answer_number(model: ServedModel, lines: list[list[tuple[Box, Digit]]]) -> dict[str, Any]:
+    """A `NumberAnswer` as a plain dict for the digits that were found, line by line."""
+    found = [pair for line in lines for pair in line]
+    if not found:
+        return {"number": "", "confidence": 0.0, "digits": [], "request_id": new_request_id()}
+    rows = iter(answer(model, np.stack([digit.pixels for _, digit in found])))
+    digits, words = [], []
+    for line in lines:
+        answers = [(box, next(rows)) for box, _ in line]
+        words.append("".join(str(row["prediction"]) for _, row in answers))
+        digits += [
+            {
+                "prediction": row["prediction"],
+                "confidence": row["confidence"],
+                "box": [box.x, box.y, box.width, box.height],
+            }
+            for box, row in answers
+        ]
+    confidence = math.prod(digit["confidence"] for digit in digits)
+    return {"number": "/".join(words), "confidence": confidence, "digits": digits, "request_id": new_request_id()}
 
 
 def describe(models: Models) -> dict[str, Any]:

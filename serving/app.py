@@ -13,7 +13,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.preprocessing import to_digit
-from serving.answers import answer, describe, new_request_id
+from pipeline.segmentation import find_digits
+from serving.answers import answer, answer_number, describe, new_request_id
 from serving.models import Models
 from serving.openapi import openapi_document
 from serving.requests import RequestError, choose_model, read_image, read_pixels
@@ -47,6 +48,11 @@ def create_app(models: Callable[[], Models], settings: Settings) -> Starlette:
             }
         )
 
+    async def predict_number(request: Request) -> Response:
+        model = choose_model(models(), request.query_params.get("model", "champion"))
+        image = await read_image(request, settings.max_body_bytes, settings.max_pixels)
+        return JSONResponse(answer_number(model, find_digits(image, model.classifier.probabilities)))
+
     async def predict_pixels(request: Request) -> Response:
         images, name = await read_pixels(request, settings.max_body_bytes)
         answers = answer(choose_model(models(), name), images)
@@ -61,6 +67,7 @@ def create_app(models: Callable[[], Models], settings: Settings) -> Starlette:
     routes = [
         Route("/predict", predict, methods=["POST"]),
         Route("/compare", compare, methods=["POST"]),
+        Route("/predict_number", predict_number, methods=["POST"]),
         Route("/predict_pixels", predict_pixels, methods=["POST"]),
         Route("/model", model),
         Route("/docs.json", docs),

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from serving.answers import Comparison, IdentifiedAnswer, ModelsAnswer, PixelsAnswer, Problem
+from serving.answers import Comparison, IdentifiedAnswer, ModelsAnswer, NumberAnswer, PixelsAnswer, Problem
 
 PROBLEMS = {
     "400": "not understood, or empty",
@@ -22,7 +22,7 @@ MODEL = {
 }
 IMAGE = {
     "required": True,
-    "description": "One digit: PNG, JPEG, WebP, BMP or GIF, as multipart field `image` or as the body.",
+    "description": "PNG, JPEG, WebP, BMP or GIF, as multipart field `image` or as the body.",
     "content": {
         "multipart/form-data": {
             "schema": {
@@ -71,7 +71,7 @@ PIXELS = {
 @cache
 def openapi_document() -> dict[str, Any]:
     """The document at `/docs.json`."""
-    answers = (IdentifiedAnswer, Comparison, PixelsAnswer, ModelsAnswer, Problem)
+    answers = (IdentifiedAnswer, Comparison, NumberAnswer, PixelsAnswer, ModelsAnswer, Problem)
     _, schemas = models_json_schema(
         [(answer, "serialization") for answer in answers], ref_template="#/components/schemas/{model}"
     )
@@ -83,6 +83,9 @@ def openapi_document() -> dict[str, Any]:
                 "post": _operation("One model's answer to a picture", IdentifiedAnswer, IMAGE, parameters=[MODEL])
             },
             "/compare": {"post": _operation("Every model's answer to a picture", Comparison, IMAGE, omit="404")},
+            "/predict_number": {
+                "post": _operation("The number in a picture of several digits", NumberAnswer, IMAGE, parameters=[MODEL])
+            },
             "/predict_pixels": {"post": _operation("Answers to 1 to 256 images of 28x28 pixels", PixelsAnswer, PIXELS)},
             "/model": {"get": _operation("What is served", ModelsAnswer)},
         },

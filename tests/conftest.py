@@ -35,6 +35,7 @@ class Project:
             shutil.rmtree(folder / left, ignore_errors=True)
         (folder / "dvc.lock").unlink(missing_ok=True)
         self.change(shrink)
+        lower_bars(folder)
         self.git("init", "-q")
         self.git("add", "-A")
         self.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "small project")
@@ -99,9 +100,7 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pr
     """Makes a small project that was not run yet."""
 
     def make(name: str) -> Project:
-        made = Project(tmp_path_factory.mktemp(name))
-        lower_bars(made.folder)
-        return made
+        return Project(tmp_path_factory.mktemp(name))
 
     return make
 

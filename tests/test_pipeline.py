@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+import requests
 import yaml
 
+from pipeline.bento_server import free_port
 from pipeline.datasets import RAW_FILES, write_idx
 from pipeline.files import read_json, sha256
 from tests.conftest import Project, drawn_digits
@@ -64,7 +67,7 @@ def test_nothing_but_the_pipelines_own_words_is_printed(project: Project) -> Non
 
 
 def test_git_sees_nothing_but_the_lock_and_the_metrics(project: Project) -> None:
-    assert set(project.git("status", "--porcelain", "-uall").split()) - {"??"} == {
+    assert set(project.git("status", "--porcelain", "-uall").split()) - {"??", "M"} == {
         "dvc.lock", "reports/cnn/metrics.json", "reports/mlp/metrics.json",
     }  # fmt: skip
 
@@ -86,7 +89,8 @@ import json, mlflow
 mlflow.set_tracking_uri("sqlite:///mlflow.db")
 client = mlflow.MlflowClient()
 run = client.get_run(json.load(open("models/cnn/run.json"))["run_id"])
-artifacts = {a.path for folder in ("", "model_files", "evaluation", "report") for a in client.list_artifacts(run.info.run_id, folder)}
+folders = ("", "model_files", "evaluation", "report")
+artifacts = {a.path for folder in folders for a in client.list_artifacts(run.info.run_id, folder)}
 print(json.dumps({
     "experiment": client.get_experiment(run.info.experiment_id).name, "status": run.info.status, "tags": run.data.tags,
     "params": run.data.params, "epochs": len(client.get_metric_history(run.info.run_id, "val_accuracy")),
@@ -150,10 +154,36 @@ def test_a_changed_model_runs_only_itself_and_what_follows_and_a_third_joins(pro
 
     (project.folder / "params.yaml").write_text(before)
     output = project.repro()
-    assert ran(output) == ["register", "package"]
+    assert ran(output) == ["compare", "register", "package"]  # the folders of the third model are still there
     assert "Stage 'train@cnn' is cached" in output and "Stage 'evaluate@cnn' is cached" in output
     registered = read_json(project.folder / "reports" / "registered.json")
     assert registered["versions"] == {"cnn": registered["versions"]["cnn"], "mlp": registered["versions"]["mlp"]}
+
+
+def test_serving_says_what_to_open_and_ends_with_ctrl_c(project: Project) -> None:
+    port = free_port()
+    command = ["python", "-m", "pipeline.serve", "--port", str(port)]
+    server = subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert server.stdout is not None
+    lines = iter(server.stdout.readline, "")
+    assert any(f"Draw a digit at http://localhost:{port}" in line for line in lines)
+    answer = requests.get(f"http://127.0.0.1:{port}/model", timeout=10)
+    assert answer.json()["dataset"] == "optdigits"
+    refused = project.run(*command, status=1)
+    assert "choose another: PORT=" in refused
+    family = psutil.Process(server.pid).children(recursive=True)
+    server.send_signal(signal.SIGINT)
+    assert "stopping" in "".join(lines)
+    assert server.wait(20) == 0
+    psutil.wait_procs(family, 10)
+    assert not any(process.is_running() for process in family)
 
 
 def test_a_lost_registry_is_noticed_and_mended(project: Project) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline.package import shared_modules
 from tests.conftest import REPOSITORY
 
 DVC = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
@@ -77,9 +78,7 @@ def test_a_stage_declares_the_modules_that_it_runs(stage: str) -> None:
     if stage == "register":
         expected |= {"pyfunc"}  # stored with the model, not imported
     if stage == "package":
-        from pipeline.package import SHIPPED
-
-        expected |= set(SHIPPED) - PLUMBING - {"__init__"}
+        expected |= shared_modules() - PLUMBING
     assert declared == expected
 
 
@@ -105,16 +104,16 @@ def test_make_help_lists_every_target() -> None:
 
 
 def test_clean_keeps_the_registry_the_log_and_the_data(tmp_path: Path) -> None:
-    for name in ("Makefile", "mlflow.db", "digits.db", "data/raw/a.gz", "mlartifacts/x", ".bentoml/y", ".dvc/cache/z",
-                 "reports/cnn/metrics.json", "reports/comparison.html", "models/cnn/model.keras", "pipeline/p.py"):  # fmt: skip
+    kept = {
+        "Makefile", "mlflow.db", "digits.db", "data/raw/a.gz", "mlartifacts/x", ".bentoml/y", ".dvc/cache/z",
+        "reports/cnn/metrics.json", "pipeline/p.py",
+    }  # fmt: skip
+    for name in (*kept, "reports/comparison.html", "models/cnn/model.keras", "pipeline/__pycache__/p.pyc"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text((REPOSITORY / "Makefile").read_text() if name == "Makefile" else "")
     subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {
-        "Makefile", "mlflow.db", "digits.db", "data/raw/a.gz", "mlartifacts/x", ".bentoml/y", ".dvc/cache/z",
-        "reports/cnn/metrics.json", "pipeline/p.py",
-    }  # fmt: skip
+    assert left == kept
 
 
 def test_no_data_models_or_large_files_are_tracked() -> None:

@@ -62,7 +62,9 @@ async function ask() {
   request = new AbortController();
   const { signal } = request;
   try {
-    const picture = await new Promise((resolve) => pad.toBlob(resolve, "image/png"));
+    // Not toBlob: browsers encode that when they find time, up to a second later
+    const encoded = atob(pad.toDataURL("image/png").split(",")[1]);
+    const picture = Uint8Array.from(encoded, (character) => character.charCodeAt(0));
     const response = await fetch("compare", { method: "POST", body: picture, headers: { "content-type": "image/png" }, signal });
     const answer = await response.json();
     if (!response.ok) throw new Error(answer.error);
@@ -83,7 +85,9 @@ function show({ pixels, results, champion }) {
     digit.classList.toggle("long", digit.textContent.length > 2);
     card.querySelector(".note").textContent = answer.reason
       ? TEXT[answer.reason]
-      : `${(100 * answer.confidence).toFixed(1)}% confident`;
+      : answer.confidence > 0.9995
+        ? "over 99.9% confident"
+        : `${(100 * answer.confidence).toFixed(1)}% confident`;
     card.querySelectorAll("li").forEach((row, i) => {
       row.querySelector("i").style.transform = `scaleX(${answer.probabilities[i]})`;
       row.lastElementChild.textContent = `${(100 * answer.probabilities[i]).toFixed(0)}%`;

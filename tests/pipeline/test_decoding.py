@@ -90,6 +90,12 @@ def test_too_many_pixels_are_refused_from_the_header_alone():
             decode_image(bomb)
 
 
+def test_no_decoder_runs_before_the_size_is_known(monkeypatch):
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(TooManyPixels):
+        decode_image(encode("PNG"), max_pixels=10)
+
+
 def test_the_limit_is_exact():
     assert decode_image(encode("PNG"), max_pixels=1200).size == (40, 30)
     with pytest.raises(TooManyPixels, match="40 x 30"):

@@ -1,4 +1,4 @@
-"""Export and inference: the LiteRT file answers as Keras does, however its images are grouped; equal models, equal bytes."""
+"""Export and inference: the LiteRT file answers as Keras does, however images are grouped; same model, same bytes."""
 
 import time
 from pathlib import Path

@@ -148,7 +148,7 @@ def test_md5_is_understood(mirror: Path) -> None:
     path = mirror / "train-labels-idx1-ubyte.gz"
     good = fetch.DatasetFile(checksum=f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}")
     fetch.verify(path, good)
-    with pytest.raises(fetch.WrongChecksum, match="md5:0{32}"):
+    with pytest.raises(fetch.WrongChecksum, match=r"md5:0{32}"):
         fetch.verify(path, fetch.DatasetFile(checksum="md5:" + "0" * 32))
 
 

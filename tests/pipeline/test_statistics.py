@@ -28,7 +28,7 @@ def test_cross_entropy_and_brier_score_agree_with_scikit_learn() -> None:
     assert statistics.cross_entropy(PROBABILITIES, LABELS) == pytest.approx(
         sklearn.metrics.log_loss(LABELS, PROBABILITIES)
     )
-    by_class = [sklearn.metrics.brier_score_loss(LABELS == k, PROBABILITIES[:, k]) for k in range(10)]
+    by_class = [sklearn.metrics.brier_score_loss(k == LABELS, PROBABILITIES[:, k]) for k in range(10)]
     assert statistics.brier_score(PROBABILITIES, LABELS) == pytest.approx(sum(by_class))
 
 

@@ -61,7 +61,7 @@ def test_batches_are_the_same_for_the_same_seed_and_differ_between_passes(split:
 
 def test_a_lost_loss_stops_with_what_to_do(split: Split) -> None:
     wild = {"name": "sgd", "learning_rate": 1e30}
-    with pytest.raises(PipelineError, match="not finite.*learning_rate"):
+    with pytest.raises(PipelineError, match=r"not finite.*learning_rate"):
         train.fit("mlp", settings(optimizer=wild, epochs=6), 10, False, split, split)
 
 

@@ -1,4 +1,4 @@
-"""Validation: a good frame keeps every rule; each kind of damage breaks the rule that is meant for it, and says where."""
+"""Validation: a good frame keeps every rule; each kind of damage breaks the rule meant for it, and says where."""
 
 from collections.abc import Callable
 
@@ -130,7 +130,7 @@ def test_the_stage_writes_both_reports_and_stops_on_failure(workspace, dataset: 
     assert read_json(workspace / "reports" / "validation.json")["success"] is True
 
     write_idx(raw / "train-images-idx3-ubyte.gz", changed(blank)[0])
-    with pytest.raises(PipelineError, match="no image is blank.*train 7"):
+    with pytest.raises(PipelineError, match=r"no image is blank.*train 7"):
         validate.main()
     report = (workspace / "reports" / "validation.html").read_text()
     assert "not valid" in report and "train 7" in report

@@ -91,6 +91,27 @@ def test_pixels_are_answered_in_order_as_in_evaluation(service: str, known) -> N
     assert len({row["request_id"] for row in results}) == len(order)
 
 
+def test_several_digits_are_read_as_a_number(service: str) -> None:
+    image = Image.new("L", (600, 200), 255)
+    pen = ImageDraw.Draw(image)
+    for left in (100, 300, 500):
+        pen.line([(left, 40), (left, 160)], fill=0, width=14)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    answer = requests.post(f"{service}/predict_number?model=cnn", data=buffer.getvalue(), timeout=30).json()
+    assert answer.keys() == {"number", "confidence", "digits", "request_id"}
+    assert len(answer["digits"]) == len(answer["number"]) == 3
+    assert answer["confidence"] == pytest.approx(np.prod([digit["confidence"] for digit in answer["digits"]]))
+    for digit, left in zip(answer["digits"], (100, 300, 500), strict=True):
+        x, y, width, height = digit["box"]
+        assert abs(x + width / 2 - left) < 8 and abs(y - 40) < 12 and abs(height - 120) < 24
+
+
+def test_nothing_found_is_an_empty_number(service: str) -> None:
+    answer = requests.post(f"{service}/predict_number", data=picture(draw=False), timeout=30).json()
+    assert (answer["number"], answer["confidence"], answer["digits"]) == ("", 0.0, [])
+
+
 def test_an_answer_is_uncertain_below_the_models_threshold(service: str, known) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 28, 28))
     images = [*known["images"].tolist(), *noise.tolist()]
@@ -179,7 +200,7 @@ def test_it_says_that_it_lives_and_is_ready_and_counts(service: str) -> None:
 def test_every_route_is_described(service: str) -> None:
     document = requests.get(f"{service}/docs.json", timeout=30).json()
     assert document["openapi"].startswith("3.1")
-    assert set(document["paths"]) == {"/predict", "/compare", "/predict_pixels", "/model"}
+    assert set(document["paths"]) == {"/predict", "/compare", "/predict_number", "/predict_pixels", "/model"}
     names = set(document["components"]["schemas"])
     references = {part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}
     assert references <= names

@@ -1,0 +1,210 @@
+"""From a picture to the digit's ink: modes and alpha, the pen's level and threshold, specks and frames.
+
+Between the steps a picture is float32 (height, width), ink bright, paper near 0.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from pipeline.paper import REAL_LIGHT, remove_lines, remove_shadows, subtract_ground
+from pipeline.raster import Floats, connected_components, noise_level, otsu, scaled
+
+# Longest side while looking for ink; a digit smaller than half of it is looked at again, closer.
+WORKING_SIDE: Final = 192
+# Ink lighter than this share of the pen's typical level is paper, darker than the other is solid.
+SOFT_THRESHOLD: Final = (0.3, 0.8)
+# Ink this many times above the noise is taken as it is; from VISIBLE on after averaging; below that it is paper.
+CLEAR: Final = 10.0
+VISIBLE: Final = 4.0
+# Grey levels (of 255) between paper and ink; an empty sheet's unevenness stays below.
+FAINTEST: Final = 8.0
+# Thresholded ink above this belongs to a component.
+INKED: Final = 0.25
+# See oddness: a digit in one part that fills its box less than this is not doubted.
+ODD: Final = 0.55
+
+Box = tuple[int, int, int, int]  # top, bottom, left, right, exclusive
+
+
+def find_glyph(image: Image.Image) -> Floats | None:
+    """The digit's ink, cropped to its box; None if nothing is written."""
+    found = _look(image)
+    if found is None:
+        return None
+    doubt = oddness(_crop(*found))
+    if doubt > ODD:  # the paper between strokes, or a shadow, may have been taken for ink
+        other = _look(image, invert=True)
+        if other is not None and oddness(_crop(*other)) < doubt:
+            found = other
+    ink, box = found
+    closer = look_closer(image, box, ink.shape)
+    if closer is not None:
+        found = _look(closer) or found
+    return _crop(*found)
+
+
+def _look(image: Image.Image, invert: bool = False) -> tuple[Floats, Box] | None:
+    ink = extract_ink(image, invert=invert)
+    box = ink_box(ink)
+    return None if box is None else (ink, box)
+
+
+def _crop(ink: Floats, box: Box) -> Floats:
+    top, bottom, left, right = box
+    return ink[top:bottom, left:right]
+
+
+def oddness(glyph: Floats) -> float:
+    """How unlike a digit: the share of its box that is inked (none for a one's slender box, which may be full), and a
+    sixth for each part beyond the first.
+    """
+    areas = connected_components(glyph > INKED)[1]
+    fill = 0.0 if min(glyph.shape) < 0.4 * max(glyph.shape) else float(glyph.mean())
+    return fill + (int((areas > 0.05 * areas.sum()).sum()) - 1) / 6
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says; a broken EXIF block is no reason to refuse a picture."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
+
+
+def extract_ink(image: Image.Image, side: int = WORKING_SIDE, invert: bool = False) -> Floats:
+    """The picture's ink in 0..1 at no more than `side` a side: paper 0, solid strokes 1, all zero if blank.
+
+    A picture whose noise drowns its ink is averaged down further, at most to a quarter of `side`.
+    `invert`: the other polarity than the likelier one.
+    """
+    picture = to_rgb(image)
+    for size in (side, side // 2, side // 4):
+        ink = subtract_ground(flatten_alpha(reduce(picture, size)))
+        ink = -ink if invert else ink
+        if noise_level(ink) > REAL_LIGHT:
+            ink = remove_shadows(ink)
+        ink = np.maximum(ink, 0)
+        level, noise = ink_level(ink), noise_level(ink)
+        unlined = remove_lines(ink, level)
+        if unlined is not ink:
+            ink, level = unlined, ink_level(unlined)
+        if level >= CLEAR * noise or max(ink.shape) <= side // 4:
+            break
+    if level < max(FAINTEST, VISIBLE * noise):
+        return np.zeros_like(ink)
+    return soft_threshold(ink, level, noise)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode to L, RGB or RGBA of 8 bits; deeper greys are scaled by their own range."""
+    if image.mode.startswith(("I", "F")):
+        deep = np.nan_to_num(np.asarray(image).astype(np.float32), copy=False)
+        low, high = float(deep.min()), float(deep.max())
+        deep -= low
+        deep *= 255 / max(high - low, 1e-6)
+        return Image.fromarray(deep.astype(np.uint8))
+    if image.mode in ("L", "RGB", "RGBA"):
+        return image
+    if image.mode in ("LA", "La", "PA", "RGBa") or "transparency" in image.info:
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def reduce(image: Image.Image, side: int = WORKING_SIDE) -> Image.Image:
+    """Averaged down to `side` at most; averaging keeps hairlines as faint lines where picking pixels loses them."""
+    scale = side / max(image.size)
+    if scale >= 1:
+        return image
+    return image.resize(scaled(*image.size, scale), Image.Resampling.BOX, reducing_gap=2.0)
+
+
+def flatten_alpha(image: Image.Image) -> Floats:
+    """float32 (height, width, channels); one channel if the picture is grey.
+
+    Where the colour says nothing the alpha is the picture; else ground is laid under the ink: black under bright,
+    white under dark.
+    """
+    pixels = np.asarray(image)
+    if pixels.ndim == 2:
+        return pixels[..., None].astype(np.float32)
+    if image.mode == "RGBA" and pixels[..., 3].min() < 255:
+        return _lay_ground(pixels.astype(np.float32))
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    grey = np.array_equal(red, green) and np.array_equal(red, blue)
+    return pixels[..., : 1 if grey else 3].astype(np.float32)
+
+
+def _lay_ground(rgba: Floats) -> Floats:
+    colour, alpha = rgba[..., :3], rgba[..., 3:] / 255
+    weight = alpha / max(float(alpha.sum()), 1e-6)
+    mean = (colour * weight).sum((0, 1))
+    spread = float(np.sqrt((np.square(colour - mean) * weight).sum((0, 1)).max()))
+    if spread < FAINTEST:
+        return np.asarray(alpha * 255, np.float32)
+    if float(alpha.mean()) > 0.5:
+        ground = np.median(colour[alpha[..., 0] > 0.5], axis=0)
+    else:
+        ground = np.full(3, 0.0 if mean.mean() > 128 else 255.0)
+    return np.asarray(colour * alpha + ground * (1 - alpha), np.float32)
+
+
+def soft_threshold(ink: Floats, level: float, noise: float) -> Floats:
+    """0 below and 1 above two shares of the pen's level; the lower one clears the noise if it can."""
+    low, high = (share * level for share in SOFT_THRESHOLD)
+    low = min(max(low, 3 * noise), 0.5 * level)
+    return np.asarray(np.clip((ink - low) / (high - low), 0, 1), np.float32)
+
+
+def ink_level(ink: Floats) -> float:
+    """How far the pen's strokes stand from the paper: the median above Otsu's threshold."""
+    threshold = otsu(ink)
+    strokes = ink[ink > threshold]
+    return float(np.median(strokes)) if strokes.size else 0.0
+
+
+def ink_box(ink: Floats) -> Box | None:
+    """The digit's box, after specks and frames are erased from `ink` in place; None if there is no ink."""
+    labels, areas, boxes = connected_components(ink > INKED)
+    if not len(areas):
+        return None
+    keep = digit_components(areas, boxes, ink.shape)
+    ink[np.concatenate([[False], ~keep])[labels]] = 0
+    kept = boxes[keep]
+    return int(kept[:, 0].min()), int(kept[:, 1].max()), int(kept[:, 2].min()), int(kept[:, 3].max())
+
+
+def digit_components(areas: NDArray[np.int64], boxes: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Which components belong to the digit: no specks, and nothing at the border if enough is inside."""
+    longest = np.maximum(boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2])
+    weight = longest * np.sqrt(areas)
+    inside = (boxes[:, 0] > 0) & (boxes[:, 2] > 0) & (boxes[:, 1] < shape[0]) & (boxes[:, 3] < shape[1])
+    candidates = inside & (longest >= 0.2 * max(shape))
+    if candidates.any():
+        weight = np.where(inside, weight, 0)
+    else:
+        inside[:] = True
+    main = int(np.argmax(weight))
+    keep = inside & (areas >= 0.03 * areas[main]) & (longest >= 0.08 * longest[main])
+    keep[main] = True
+    return np.asarray(keep, np.bool_)
+
+
+def look_closer(image: Image.Image, box: Box, shape: tuple[int, ...]) -> Image.Image | None:
+    """The digit's part of a picture that was averaged down, if it fills less than half of it; else None."""
+    top, bottom, left, right = box
+    scale = max(image.size) / max(shape[:2])
+    longest = max(bottom - top, right - left)
+    if scale < 1.5 or longest > 0.5 * max(shape[:2]):
+        return None
+    margin = 0.3 * longest
+    return image.crop(
+        (
+            max(0, int((left - margin) * scale)),
+            max(0, int((top - margin) * scale)),
+            min(image.width, int((right + margin) * scale) + 1),
+            min(image.height, int((bottom + margin) * scale) + 1),
+        )
+    )
