@@ -63,13 +63,13 @@ clean: ## remove what the pipeline and the checks made; never the registry, the 
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"Python 3.11 or 3.12 is needed; {sys.executable} is {v[0]}.{v[1]}. Name another: make PYTHON=...")'
 	@echo "setting up .venv with $(PYTHON)"
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@.venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 # uv is faster; pip serves where uv cannot reach an index that pip is configured for
 define install
 	@echo "installing $(1)"
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r $(1) \
-		|| .venv/bin/python -m pip install --quiet --disable-pip-version-check -r $(1)
+		|| .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check -r $(1)
 	@touch $@
 endef
 

@@ -21,7 +21,7 @@ def main() -> None:
     registered = read_json(REPORTS / "registered.json")
     champion, models = collect(registered["model"])
     check_answers(models, tolerance)
-    tags = {name: save_model(registered["model"], model) for name, model in models.items()}
+    tags = {name: save_model(registered["model"], name, model) for name, model in models.items()}
     packaged = {
         "champion": champion,
         "models": {
@@ -83,16 +83,16 @@ def check_answers(models: dict[str, registry.Registered], tolerance: float) -> N
             )
 
 
-def save_model(registered_model: str, model: registry.Registered) -> str:
-    """Put a version into BentoML's model store, once; returns its tag."""
+def save_model(registered_model: str, name: str, model: registry.Registered) -> str:
+    """Put the version of the entry `name` into BentoML's model store, once; returns its tag."""
     import bentoml
 
-    tag = f"{registered_model}-{model.name}:v{model.version}-{model.card['digest'][:12]}"
+    tag = f"{registered_model}-{name}:v{model.version}-{model.card['digest'][:12]}"
     try:
         bentoml.models.get(tag)
     except bentoml.exceptions.NotFound:
         card = model.card
-        labels = {"dataset": card["dataset"], "entry": model.name, "version": model.version}
+        labels = {"dataset": card["dataset"], "entry": name, "version": model.version}
         metadata = {key: card[key] for key in ("digest", "run_id", "commit", "metrics", "cost")}
         with bentoml.models.create(tag, labels=labels, metadata=metadata) as stored:
             for file in registry.CARRIED:

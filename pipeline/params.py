@@ -117,8 +117,17 @@ class MeanIntensity(Settings):
     tolerance: Share
 
 
+class IntensityQuantiles(Settings):
+    """Below which mean intensity each of `shares` of the images lies."""
+
+    shares: list[Share]
+    train: list[float]
+    test: list[float]
+
+
 class Expected(Settings):
     mean_intensity: MeanIntensity
+    intensity_quantiles: IntensityQuantiles | None = None
     ink_fraction: tuple[Share, Share]
     centre_of_mass: tuple[float, float]
     duplicates: Share

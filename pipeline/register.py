@@ -30,11 +30,12 @@ def main(argument: str = "") -> None:
     client = tracking.connect()
     for name, version in versions.items():
         accuracy, bar = comparison["models"][name]["val"]["accuracy"], dataset.bar(name)
-        verdict = f"{accuracy:.2%} on validation images, quality bar {bar:.2%}"
+        side = "above" if name in good else "below"
+        verdict = f"{side} the quality bar: {accuracy:.2%} on validation images, bar {bar:.2%}"
         client.set_model_version_tag(model, version.version, "quality", verdict)
         if name in good:
             client.set_registered_model_alias(model, name, version.version)
-        say(f"{name}: version {version.version}, {'above' if name in good else 'below'} the bar: {verdict}")
+        say(f"{name}: version {version.version}, {verdict}")
     outcome = promote(model, versions[good[0]] if good else None, load_split("val"), comparison, params.gate)
     record = {
         "dataset": dataset_name,

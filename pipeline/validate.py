@@ -131,6 +131,16 @@ def expectations(dataset: Dataset) -> list[Any]:
             max_value=mean + tolerance,
             row_condition=here,
         )
+        if (known := dataset.expected.intensity_quantiles) is not None:
+            shares = np.diff([0.0, *known.shares, 1.0]).tolist()
+            rule(
+                gxe.ExpectColumnKLDivergenceToBeLessThan,
+                f"{split}: mean intensity is distributed as published",
+                column="mean_intensity",
+                partition_object={"bins": [0.0, *getattr(known, split), 255.0], "weights": shares},
+                threshold=0.005,
+                row_condition=here,
+            )
         rule(
             gxe.ExpectColumnKLDivergenceToBeLessThan,
             f"{split}: the labels are distributed as published",
@@ -178,7 +188,7 @@ def summarize(result: Any, frame: pd.DataFrame) -> dict[str, Any]:
         "expectation": configuration.type,
         "column": arguments.get("column", "split, label" if "row_condition" in arguments else "(rows)"),
         "success": bool(result.success),
-        "found": round(found, 6) if isinstance(found, float) else found,
+        "found": round(float(found), 6) if isinstance(found, float) else found,
         "images": [f"{row.split} {row.index_}" for row in rows.rename(columns={"index": "index_"}).itertuples()],
         "offenders": len(offenders),
     }

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from serving.openapi import openapi_document
 from serving.requests import RequestError, choose_model, read_image, read_pixels
 from serving.settings import Settings
 
+ENOUGH = 1024  # pixels a side of a picture of one digit; preprocessing goes on with fewer
 PAGE = Path(__file__).parent / "page"
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'",
@@ -31,13 +33,16 @@ SECURITY_HEADERS = {
 def create_app(models: Callable[[], Models], settings: Settings) -> Starlette:
     """The application. `models` gives the models to answer with at the time of each request."""
 
+    async def read_digit(request: Request) -> Image.Image:
+        return await read_image(request, settings.max_body_bytes, settings.max_pixels, enough=ENOUGH)
+
     async def predict(request: Request) -> Response:
         model = choose_model(models(), request.query_params.get("model", "champion"))
-        digit = to_digit(await read_image(request, settings.max_body_bytes, settings.max_pixels))
+        digit = to_digit(await read_digit(request))
         return JSONResponse({**answer(model, digit.pixels[None])[0], "request_id": new_request_id()})
 
     async def compare(request: Request) -> Response:
-        digit = to_digit(await read_image(request, settings.max_body_bytes, settings.max_pixels))
+        digit = to_digit(await read_digit(request))
         served = models()
         return JSONResponse(
             {

@@ -52,13 +52,13 @@ class Models:
 
 def load_models(folders: Mapping[str, Path], champion: str, versions: Mapping[str, str]) -> Models:
     """Load every model from its folder (model.tflite, model.json, known_digits.npz). Raises DamagedModel."""
-    by_name = {name: load_model(folder, versions[name]) for name, folder in folders.items()}
+    by_name = {name: load_model(name, folder, versions[name]) for name, folder in folders.items()}
     card = by_name[champion].card
     return Models(card["dataset"], card["classes"], champion, by_name)
 
 
-def load_model(folder: Path, version: str) -> ServedModel:
-    """Load one model and hold it against its digest and its known digits. Raises DamagedModel."""
+def load_model(name: str, folder: Path, version: str) -> ServedModel:
+    """Load the model served under `name` and hold it against its digest and its known digits. Raises DamagedModel."""
     file = folder / "model.tflite"
     try:
         card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
@@ -67,9 +67,7 @@ def load_model(folder: Path, version: str) -> ServedModel:
         if found != card["digest"]:
             raise DamagedModel(f"{file}: expected sha256 {card['digest']}, found {found}")
         with np.load(folder / "known_digits.npz", allow_pickle=False) as known:
-            model = ServedModel(
-                card["name"], version, card, Classifier(content), known["images"], known["probabilities"]
-            )
+            model = ServedModel(name, version, card, Classifier(content), known["images"], known["probabilities"])
     except (OSError, KeyError, ValueError) as error:
         raise DamagedModel(f"{folder}: {error}") from None
     if not model.answers_known_digits():

@@ -45,13 +45,16 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-async def read_image(request: Request, max_body_bytes: int, max_pixels: int) -> Image.Image:
-    """The picture in a request. Raises RequestError 400, 413, 415 or 422."""
+async def read_image(request: Request, max_body_bytes: int, max_pixels: int, enough: int | None = None) -> Image.Image:
+    """The picture in a request; a JPEG reduced while decoding where `enough` pixels a side do.
+
+    Raises RequestError 400, 413, 415 or 422.
+    """
     content = await read_body(request, max_body_bytes)
     if content_type(request) == "multipart/form-data":
         content = await _image_field(request, content)
     try:
-        return decode_image(content, max_pixels)
+        return decode_image(content, max_pixels, enough=enough)
     except TooManyPixels as error:
         raise RequestError(413, str(error)) from None
     except NotAnImage as error:

@@ -97,6 +97,8 @@ print(json.dumps({
     "metrics": run.data.metrics, "artifacts": sorted(artifacts), "inputs": len(run.inputs.dataset_inputs),
     "models": [m.name for m in client.search_logged_models([run.info.experiment_id])],
     "aliases": client.get_registered_model("optdigits-classifier").aliases,
+    "report": [a.path for a in client.list_artifacts(
+        client.get_model_version_by_alias("optdigits-classifier", "champion").run_id, "report")],
 }))
 """
     run = json.loads(project.run("python", "-W", "ignore", "-c", script).splitlines()[-1])
@@ -109,6 +111,7 @@ print(json.dumps({
     assert {"learning_curves.png", "model_summary.txt", "run.json", "model_files/model.keras",
             "model_files/model.tflite", "evaluation/evaluation.json"} <= set(run["artifacts"])  # fmt: skip
     assert run["inputs"] == 1 and sorted(run["models"]) == ["keras", "keras", "served", "served"]
+    assert run["report"] == ["report/comparison.html", "report/comparison.md"]
     assert set(run["aliases"]) == {"champion", "mlp", "cnn"}
 
 
@@ -186,6 +189,14 @@ def test_serving_says_what_to_open_and_ends_with_ctrl_c(project: Project) -> Non
     assert not any(process.is_running() for process in family)
 
 
+def with_bars(project: Project, bar: float) -> None:
+    """Set the quality bar of the small project's dataset."""
+    path = project.folder / "pipeline" / "datasets.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["optdigits"]["quality_bar"] = {"default": bar}
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
 def test_a_lost_registry_is_noticed_and_mended(project: Project) -> None:
     project.run("python", "-m", "pipeline.register", "--check")
     for name in ("mlflow.db", "mlartifacts"):
@@ -194,11 +205,19 @@ def test_a_lost_registry_is_noticed_and_mended(project: Project) -> None:
         assert ran(project.repro()) == []
         said = project.run("python", "-m", "pipeline.register", "--check", status=1)
         assert said.startswith("error: ") and len(said.splitlines()) == 1
+        with_bars(project, 1.0)  # out of reach
+        output = project.run("dvc", "repro", "register", status=None)
+        assert "error: no model reaches the quality bar of optdigits and there is no champion" in output
+        with_bars(project, 0.3)
         repair = said.split("register anew: ")[1].split()
         output = project.run(*repair)
         assert ran(output) == ["register", "package"]
         assert "promoted" in output
         project.run("python", "-m", "pipeline.register", "--check")
+        with_bars(project, 1.0)
+        output = project.repro("register")
+        assert "below the quality bar" in output and "unchanged: no model reaches the quality bar" in output
+        with_bars(project, 0.3)
     finally:
         for name in ("mlflow.db", "mlartifacts"):
             away = project.folder / f"{name}.away"
@@ -208,11 +227,17 @@ def test_a_lost_registry_is_noticed_and_mended(project: Project) -> None:
     project.repro("--single-item", "--force", "register", "package")
 
 
+KILLS = (  # seconds after a stage has begun, in the middle of its work
+    ("fetch", 0.5), ("validate", 1.0), ("prepare", 0.3), ("train@mlp", 6.0), ("train@cnn", 12.0), ("evaluate@mlp", 0.7),
+    ("compare", 1.0), ("register", 3.0), ("package", 4.0),
+)  # fmt: skip
+
+
 def test_a_killed_run_completes_and_a_second_clone_gives_the_same_bytes(
     project: Project, make_project: Callable[[str], Project]
 ) -> None:
     second = make_project("second")
-    for stage, seconds in (("validate", 1.0), ("train@mlp", 6.0), ("package", 4.0)):
+    for stage, seconds in KILLS:
         kill_in(second, stage, seconds)
     assert "package" in ran(second.repro())
     one, two = products(project), products(second)

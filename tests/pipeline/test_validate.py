@@ -8,12 +8,16 @@ import pytest
 from pipeline import validate
 from pipeline.datasets import write_idx
 from pipeline.files import read_json, write_json
-from pipeline.params import Counts, Dataset, Expected, MeanIntensity, load_dataset
+from pipeline.params import Counts, Dataset, Expected, IntensityQuantiles, MeanIntensity, load_dataset
 from pipeline.paths import SOURCE
 from pipeline.terminal import PipelineError
 from tests.conftest import drawn_digits
 
 TRAIN, TEST = drawn_digits(6, seed=1), drawn_digits(4, seed=2)
+
+
+def quantiles(split) -> list[float]:
+    return np.quantile(split[0].mean((1, 2)), [0.25, 0.75]).tolist()
 
 
 @pytest.fixture
@@ -24,6 +28,7 @@ def dataset() -> Dataset:
         ink_fraction=(0.02, 0.2),
         centre_of_mass=(3, 25),
         duplicates=0,
+        intensity_quantiles=IntensityQuantiles(shares=[0.25, 0.75], train=quantiles(TRAIN), test=quantiles(TEST)),
     )
     return load_dataset("mnist").model_copy(
         update={"counts": Counts(train=[6] * 10, test=[4] * 10), "expected": expected}
@@ -36,7 +41,7 @@ def broken(dataset: Dataset, train, test=TEST) -> dict[str, dict]:
 
     frame = pd.concat([validate.describe("train", *train), validate.describe("test", *test)], ignore_index=True)
     results = validate.check(frame, validate.expectations(dataset))
-    assert len(results) == 10 + 2 * (10 + 2)
+    assert len(results) == 10 + 2 * (10 + 3)
     return {result["rule"]: result for result in results if not result["success"]}
 
 
@@ -75,6 +80,12 @@ def brighter(images, labels) -> None:
     images[:] = np.minimum(images.astype(int) * 2, 255)
 
 
+def uneven(images, labels) -> None:
+    """The same mean, another distribution."""
+    images[:30] = images[:30] * 0.8
+    images[30:] = np.minimum(images[30:] * 1.2, 255)
+
+
 def relabelled(images, labels) -> None:
     labels[:6] = 1
 
@@ -88,6 +99,7 @@ def relabelled(images, labels) -> None:
         (repeated, "no image occurs twice, within or across splits", "train 7"),
         (off_centre, "centre of mass, row, from 3 to 25", "train 7"),
         (brighter, f"train: mean intensity is {TRAIN[0].mean():g} within {TRAIN[0].mean() * 0.05:.2g}", None),
+        (uneven, "train: mean intensity is distributed as published", None),
         (relabelled, "train: 6 images of class 0", None),
         (relabelled, "train: the labels are distributed as published", None),
     ],
@@ -126,7 +138,7 @@ def test_the_stage_writes_both_reports_and_stops_on_failure(workspace, dataset: 
         write_idx(raw / f"{name}-labels-idx1-ubyte.gz", labels)
     write_json(raw / SOURCE.name, {"dataset": "mnist", "mirror": "m", "fallback": False, "files": {}})
     validate.main()
-    assert "100 images, 34 rules, all kept" in capsys.readouterr().out
+    assert "100 images, 36 rules, all kept" in capsys.readouterr().out
     assert read_json(workspace / "reports" / "validation.json")["success"] is True
 
     write_idx(raw / "train-images-idx3-ubyte.gz", changed(blank)[0])

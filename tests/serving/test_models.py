@@ -35,7 +35,7 @@ def test_a_changed_file_is_refused_with_both_digests(folder: Path) -> None:
     file.write_bytes(content)
     expected = json.loads((folder / "model.json").read_text())["digest"]
     with pytest.raises(DamagedModel) as raised:
-        load_model(folder, "2")
+        load_model("cnn", folder, "2")
     assert all(part in str(raised.value) for part in (str(file), expected, sha256(file)))
 
 
@@ -43,7 +43,7 @@ def test_a_changed_file_is_refused_with_both_digests(folder: Path) -> None:
 def test_a_missing_file_is_named(folder: Path, missing: str) -> None:
     (folder / missing).unlink()
     with pytest.raises(DamagedModel, match=missing):
-        load_model(folder, "2")
+        load_model("cnn", folder, "2")
 
 
 def test_another_answer_to_a_known_digit_is_refused(folder: Path) -> None:
@@ -52,4 +52,4 @@ def test_another_answer_to_a_known_digit_is_refused(folder: Path) -> None:
     content["probabilities"] = np.roll(content["probabilities"], 1, axis=1)
     np.savez(folder / "known_digits.npz", **content)
     with pytest.raises(DamagedModel, match="known digit"):
-        load_model(folder, "2")
+        load_model("cnn", folder, "2")
