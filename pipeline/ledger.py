@@ -51,9 +51,12 @@ def append(entry: Entry) -> None:
         connection.execute(table.insert().values(row))
 
 
-def has(model: str, event: str, version: str) -> bool:
-    """Whether such a row exists."""
-    return any(row["event"] == event and row["version"] == version for row in history(model))
+def has(model: str, event: str, version: str, champion_before: str | None) -> bool:
+    """Whether such a row exists, against that champion if one is given."""
+    return any(
+        row["event"] == event and row["version"] == version and champion_before in (None, row["champion_before"])
+        for row in history(model)
+    )
 
 
 def history(model: str) -> list[dict[str, object]]:

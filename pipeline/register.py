@@ -55,9 +55,10 @@ def main(argument: str = "") -> None:
 
 
 def register(model: str, name: str, dataset: str, classes: list[str], comparison: dict[str, Any]) -> "ModelVersion":
-    """The version that holds `models/NAME/model.tflite`; the same file is registered once only."""
+    """The version that holds `models/NAME/model.tflite`; the same file is registered once, unless it was lost."""
     figures = comparison["models"][name]
-    if (known := registry.version_of(model, figures["digest"])) is not None:
+    known = registry.version_of(model, figures["digest"])
+    if known is not None and registry.find(model, known.version) is not None:
         return known
     record = read_json(MODELS / name / "run.json")
     run_id = record["run_id"] if tracking.run_exists(record["run_id"]) else recreate_run(name, dataset, record)
@@ -124,24 +125,26 @@ def promote(
         return {"champion": before, "event": "unchanged", "reason": "no model reaches the quality bar"}
     version = str(challenger.version)
     if version == before:
-        if not ledger.has(model, "promoted", version):  # a run that ended between the alias and its row
+        if not ledger.has(model, "promoted", version, None):  # a run that ended between the alias and its row
             ledger.append(ledger.Entry("promoted", model, version, None, "completed afterwards"))
         return {"champion": before, "event": "unchanged", "reason": f"version {version} is the champion already"}
-    if before is None:
-        decision = gate.Decision(True, "first champion")
+    old, new = registry.find(model, before) if before else None, registry.download(model, version)
+    if old is None:
+        decision = gate.Decision(True, "the champion's files are lost" if before else "first champion")
     else:
-        old, new = registry.download(model, before), registry.download(model, version)
         right = {item.version: right_answers(item, val) for item in (old, new)}
-        decision = gate.decide(right[before], right[version], old.card["cost"], new.card["cost"], policy)
+        decision = gate.decide(right[old.version], right[version], old.card["cost"], new.card["cost"], policy)
     event = "promoted" if decision.promote else "refused"
     client.set_model_version_tag(model, version, event, decision.reason)
     if decision.promote:
-        if before is not None:
-            client.set_registered_model_alias(model, registry.PREVIOUS, before)
+        if old is not None:
+            client.set_registered_model_alias(model, registry.PREVIOUS, old.version)
         client.log_artifact(challenger.run_id, str(REPORTS / "comparison.html"), "report")
         client.log_artifact(challenger.run_id, str(REPORTS / "comparison.md"), "report")
         client.set_registered_model_alias(model, registry.CHAMPION, version)
-    ledger.append(ledger.Entry(event, model, version, before, decision.reason))
+    entry = ledger.Entry(event, model, version, before, decision.reason)
+    if decision.promote or not ledger.has(model, event, version, before):  # a refusal repeated is one refusal
+        ledger.append(entry)
     champion = version if decision.promote else before
     return {"champion": champion, "event": event, "reason": f"version {version}: {decision.reason}"}
 

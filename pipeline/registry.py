@@ -75,6 +75,14 @@ def download(model: str, version: str) -> Registered:
         ) from None
 
 
+def find(model: str, version: str) -> Registered | None:
+    """As `download`, but None where the files are gone."""
+    try:
+        return download(model, version)
+    except PipelineError:
+        return None
+
+
 def log_version(model: str, name: str, run_id: str, card: dict[str, Any], tags: dict[str, str]) -> "ModelVersion":
     """Log `models/NAME` as a pyfunc into its run and make it a version of `model`; `card` becomes its model.json."""
     import ai_edge_litert

@@ -38,6 +38,9 @@ def stage(main: Callable[..., Any]) -> None:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         raise SystemExit(1) from None
+    except FileNotFoundError as error:
+        print(f"error: {error.filename} is missing; the stages before this one make it: dvc repro", file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,34 +197,51 @@ def with_bars(project: Project, bar: float) -> None:
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def test_a_lost_registry_is_noticed_and_mended(project: Project) -> None:
-    project.run("python", "-m", "pipeline.register", "--check")
-    for name in ("mlflow.db", "mlartifacts"):
-        shutil.move(project.folder / name, project.folder / f"{name}.away")
+@pytest.fixture
+def store(project: Project, tmp_path: Path) -> Iterator[Path]:
+    """The small project's MLflow store, put back as it was when the test ends."""
+    shutil.copy(project.folder / "mlflow.db", tmp_path)
+    shutil.copytree(project.folder / "mlartifacts", tmp_path / "mlartifacts")
+    yield project.folder
+    shutil.rmtree(project.folder / "mlartifacts", ignore_errors=True)
+    shutil.copy(tmp_path / "mlflow.db", project.folder)
+    shutil.copytree(tmp_path / "mlartifacts", project.folder / "mlartifacts")
+    project.repro("--single-item", "--force", "register", "package")
+
+
+def check(project: Project, status: int = 0) -> str:
+    return project.run("python", "-m", "pipeline.register", "--check", status=status)
+
+
+@pytest.mark.parametrize("lost", [("mlflow.db", "mlartifacts"), ("mlartifacts",)])
+def test_a_lost_store_is_noticed_and_mended(project: Project, store: Path, lost: tuple[str, ...]) -> None:
+    assert check(project) == ""
+    for name in lost:
+        shutil.move(store / name, store / f"{name}.lost")
+    assert ran(project.repro()) == []
+    said = check(project, status=1)
+    assert said.startswith("error: ") and len(said.splitlines()) == 1
+    output = project.run(*said.split("register anew: ")[1].split())
+    assert ran(output) == ["register", "package"] and "promoted" in output
+    assert check(project) == ""
+    for name in lost:
+        lost_item = store / f"{name}.lost"
+        shutil.rmtree(lost_item) if lost_item.is_dir() else lost_item.unlink()
+
+
+def test_below_the_bar_nothing_becomes_champion_and_the_champion_stays(project: Project, store: Path) -> None:
+    with_bars(project, 1.0)
     try:
-        assert ran(project.repro()) == []
-        said = project.run("python", "-m", "pipeline.register", "--check", status=1)
-        assert said.startswith("error: ") and len(said.splitlines()) == 1
-        with_bars(project, 1.0)  # out of reach
-        output = project.run("dvc", "repro", "register", status=None)
-        assert "error: no model reaches the quality bar of optdigits and there is no champion" in output
-        with_bars(project, 0.3)
-        repair = said.split("register anew: ")[1].split()
-        output = project.run(*repair)
-        assert ran(output) == ["register", "package"]
-        assert "promoted" in output
-        project.run("python", "-m", "pipeline.register", "--check")
-        with_bars(project, 1.0)
         output = project.repro("register")
         assert "below the quality bar" in output and "unchanged: no model reaches the quality bar" in output
-        with_bars(project, 0.3)
+        assert read_json(project.folder / "reports" / "registered.json")["champion"] is not None
+        shutil.move(store / "mlflow.db", store / "mlflow.db.lost")
+        refused = project.run("dvc", "repro", "--single-item", "--force", "register", status=None)
+        assert "error: no model reaches the quality bar of optdigits and there is no champion" in refused
+        assert "ERROR: failed to reproduce 'register'" in refused
+        (store / "mlflow.db.lost").unlink()
     finally:
-        for name in ("mlflow.db", "mlartifacts"):
-            away = project.folder / f"{name}.away"
-            target = project.folder / name
-            shutil.rmtree(target) if target.is_dir() else target.unlink()
-            shutil.move(away, target)
-    project.repro("--single-item", "--force", "register", "package")
+        with_bars(project, 0.3)
 
 
 KILLS = (  # seconds after a stage has begun, in the middle of its work

@@ -22,8 +22,10 @@ def test_rows_come_back_in_order() -> None:
         ("refused", "2", "1"),
     ]
     assert rows[0]["who"] and rows[0]["time"] <= rows[1]["time"]
-    assert ledger.has("mnist-classifier", "refused", "2")
-    assert not ledger.has("mnist-classifier", "promoted", "2")
+    assert ledger.has("mnist-classifier", "refused", "2", "1")
+    assert ledger.has("mnist-classifier", "refused", "2", None)
+    assert not ledger.has("mnist-classifier", "refused", "2", "7")
+    assert not ledger.has("mnist-classifier", "promoted", "2", None)
 
 
 def test_an_unknown_event_is_refused_by_the_database() -> None:

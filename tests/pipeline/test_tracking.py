@@ -1,6 +1,7 @@
 """Which store is used, from wherever a stage runs."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,19 @@ def test_a_queued_experiment_uses_the_checkout_around_it(monkeypatch, tmp_path: 
     assert paths.checkout() == tmp_path / "exps" / "project"
 
 
-def test_a_store_that_cannot_be_used_is_named_without_its_password(monkeypatch, tmp_path: Path) -> None:
+@pytest.fixture
+def own_store_afterwards() -> Iterator[None]:
+    """MLflow keeps the store it was told of in the environment."""
+    yield
+    import mlflow
+
+    mlflow.set_tracking_uri(None)
+    mlflow.set_registry_uri(None)
+
+
+def test_a_store_that_cannot_be_used_is_named_without_its_password(
+    monkeypatch, tmp_path: Path, own_store_afterwards: None
+) -> None:
     monkeypatch.setattr(tracking, "checkout", lambda: tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
     with pytest.raises(PipelineError, match="cannot be used") as raised:
