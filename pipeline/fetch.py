@@ -175,6 +175,7 @@ def fetch_embedded(name: str, fallback: bool) -> None:
         write_idx(RAW / image_file, images[part])
         write_idx(RAW / label_file, labels[part])
     write_source(name, "scikit-learn", fallback)
+    say(f"{name}: {len(images):,} images from inside scikit-learn")
 
 
 def write_source(name: str, mirror: str, fallback: bool) -> None:
