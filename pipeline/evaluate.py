@@ -37,59 +37,58 @@ EVALUATED = ("test", "val")
 
 def main(name: str) -> None:
     params = load_params()
-    settings = params.evaluate
-    model = MODELS / name / "model.tflite"
-    classifier = Classifier(model)
+    model, folder = MODELS / name / "model.tflite", EVALUATIONS / name
+    classifier, record = Classifier(model), read_json(MODELS / name / "run.json")
     splits = {split: load_split(split) for split in EVALUATED}
     answers = {split: classifier.probabilities(data.images) for split, data in splits.items()}
     dataset = load_dataset(splits["val"].dataset)
-    classes = dataset.classes
-    folder = EVALUATIONS / name
-    record, labels = read_json(MODELS / name / "run.json"), splits["test"].labels
-    uncalibrated = before_temperature(answers["test"], record["temperature"])
+    score, rates = fit_and_test(classifier, answers, splits, params.evaluate.refused_digits)
+    details = judge(answers, splits, dataset, record["temperature"], params.evaluate)
+    details["metrics"] |= {"not_a_digit": rates, "robustness": corruption_errors(classifier, splits["test"].labels)}
+    details["sensitivity"] = sensitivity(classifier, splits["test"].labels)
+    details = rounded({"dataset": splits["val"].dataset, "digest": sha256(model), **details})
+    costs = cost(name, model, classifier, splits["val"], params.evaluate)
+    write_json(folder / "evaluation.json", details)
+    write_json(folder / "not_a_digit.json", to_card(score))
+    write_json(folder / "cost.json", costs)
+    with replacing(folder / "predictions.npz") as file:
+        np.savez_compressed(file, val=answers["val"], test=answers["test"])
+    save_known_digits(folder / "known_digits.npz", answers["val"], splits["val"], len(dataset.classes))
+    write_json(REPORTS / name / "metrics.json", details["metrics"])
+    write_confusion(REPORTS / name / "confusion.csv", answers["test"], splits["test"].labels, dataset.classes)
+    rows = pd.DataFrame(details["metrics"]["robustness"].items(), columns=["corruption", "error"])
+    rows.to_csv(REPORTS / name / "robustness.csv", index=False)
+    pd.DataFrame(details["reliability"]).to_csv(REPORTS / name / "reliability.csv", index=False)
+    known = {"name": name, "dataset": dataset, "settings": params.models[name], "record": record, "cost": costs}
+    images = {split: len(data.labels) for split, data in splits.items()}
+    card = render("model_card.md", **known, images=images, evaluation=details)
+    write_text(REPORTS / name / "model_card.md", card)
+    test = details["metrics"]["test"]
+    low, high = test["accuracy_low"], test["accuracy_high"]
+    say(f"{name}: {test['accuracy']:.2%} on the test set (95% interval {low:.2%} to {high:.2%})")
+
+
+def judge(
+    answers: dict[str, Probabilities],
+    splits: dict[str, Split],
+    dataset: Dataset,
+    temperature: float,
+    settings: Evaluate,
+) -> dict[str, Any]:
+    """All that follows from the answers (n, classes) to each split alone, from one array of them."""
+    labels, bins = splits["test"].labels, settings.calibration_bins
+    uncalibrated = before_temperature(answers["test"], temperature)
     metrics = {split: measure(answers[split], data.labels, settings) for split, data in splits.items()}
     threshold = reliable_threshold(answers["val"], splits["val"].labels, settings.reliable_accuracy)
     metrics["val"]["threshold"] = threshold
     metrics["test"] |= further_measures(answers["test"], uncalibrated, labels, dataset, threshold, settings)
-    score, metrics["not_a_digit"] = fit_and_test(classifier, answers, splits, settings.refused_digits)
-    metrics["robustness"] = corruption_errors(classifier, labels)
-    bins = settings.calibration_bins
-    details = {
-        "dataset": splits["val"].dataset,
-        "digest": sha256(model),
-        "metrics": rounded(metrics),
-        "per_class": {split: per_class(answers[split], data.labels, classes) for split, data in splits.items()},
-        "reliability": rounded(reliability(answers["test"], labels, bins)),
-        "reliability_before_temperature": rounded(reliability(uncalibrated, labels, bins)),
-        "risk_coverage": rounded(risk_coverage(answers["test"], labels)),
-        "sensitivity": rounded(sensitivity(classifier, labels)),
+    return {
+        "metrics": metrics,
+        "per_class": {split: per_class(answers[split], data.labels, dataset.classes) for split, data in splits.items()},
+        "reliability": reliability(answers["test"], labels, bins),
+        "reliability_before_temperature": reliability(uncalibrated, labels, bins),
+        "risk_coverage": risk_coverage(answers["test"], labels),
     }
-    write_json(REPORTS / name / "metrics.json", details["metrics"])
-    write_confusion(REPORTS / name / "confusion.csv", answers["test"], labels, classes)
-    rows = pd.DataFrame(details["metrics"]["robustness"].items(), columns=["corruption", "error"])
-    rows.to_csv(REPORTS / name / "robustness.csv", index=False)
-    pd.DataFrame(details["reliability"]).to_csv(REPORTS / name / "reliability.csv", index=False)
-    write_json(folder / "evaluation.json", details)
-    write_json(folder / "not_a_digit.json", to_card(score))
-    price = cost(name, model, classifier, splits["val"], settings)
-    write_json(folder / "cost.json", price)
-    card = render(
-        "model_card.md",
-        name=name,
-        dataset=dataset,
-        settings=params.models[name],
-        images={split: len(data.labels) for split, data in splits.items()},
-        record=record,
-        cost=price,
-        evaluation=details,
-    )
-    write_text(REPORTS / name / "model_card.md", card)
-    with replacing(folder / "predictions.npz") as file:
-        np.savez_compressed(file, val=answers["val"], test=answers["test"])
-    save_known_digits(folder / "known_digits.npz", answers["val"], splits["val"], len(classes))
-    test = metrics["test"]
-    low, high = test["accuracy_low"], test["accuracy_high"]
-    say(f"{name}: {test['accuracy']:.2%} on the test set (95% interval {low:.2%} to {high:.2%})")
 
 
 def measure(probabilities: Probabilities, labels: Labels, settings: Evaluate) -> dict[str, float]:

@@ -230,8 +230,8 @@ def test_a_lost_registry_is_noticed_and_mended(project: Project) -> None:
 
 
 KILLS = (  # seconds after a stage has begun, in the middle of its work
-    ("fetch", 0.5), ("validate", 1.0), ("prepare", 0.3), ("corrupt", 1.0), ("train@mlp", 6.0), ("train@cnn", 12.0), ("evaluate@mlp", 0.7),
-    ("compare", 1.0), ("register", 3.0), ("package", 4.0),
+    ("fetch", 0.5), ("validate", 1.0), ("prepare", 0.3), ("corrupt", 1.0), ("train@mlp", 6.0), ("train@cnn", 12.0),
+    ("evaluate@mlp", 0.7), ("compare", 1.0), ("register", 3.0), ("package", 4.0),
 )  # fmt: skip
 
 

@@ -19,8 +19,6 @@ from pipeline.files import read_json, write_json
 from pipeline.nondigits import KINDS
 from pipeline.params import Params, load_dataset, load_params
 from pipeline.plots import UNITS
-from pipeline.selective import risk_coverage
-from pipeline.statistics import reliability
 from tests.conftest import drawn_digits
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -30,36 +28,21 @@ Report = Callable[[str, list[str]], Path]
 
 def measured(labels: np.ndarray, wrong: int, dataset: str, folder: Path) -> None:
     """Results of a model that errs on the first `wrong` images of each split, in the form that `evaluate` leaves."""
-    params, classes = load_params().evaluate, load_dataset(dataset).classes
     probabilities = np.full((len(labels), 10), 0.01, np.float32) + 0.9 * np.eye(10, dtype=np.float32)[labels]
     probabilities[:wrong] = np.roll(probabilities[:wrong], 1, axis=1)
-    metrics = {split: evaluate.measure(probabilities, labels, params) for split in ("test", "val")}
-    metrics["val"]["threshold"] = 0.9
-    metrics["test"] |= evaluate.further_measures(
-        probabilities, probabilities, labels, load_dataset("kmnist"), 0.9, params
+    entry = load_dataset(dataset)
+    if entry.contested_labels:
+        entry = entry.model_copy(update={"contested_labels": [0]})
+    split = Split(dataset, np.zeros((len(labels), 28, 28), np.uint8), labels)
+    answers, splits = dict.fromkeys(("test", "val"), probabilities), dict.fromkeys(("test", "val"), split)
+    evaluation = evaluate.judge(answers, splits, entry, 0.5, load_params().evaluate)
+    rates = ["digits_refused_test", "digits_refused_val", "non_digits_accepted", *(f"{k}_accepted" for k in KINDS)]
+    evaluation["metrics"]["robustness"] = {"mean_error": 0.3, **dict.fromkeys(CORRUPTIONS, 0.3)}
+    evaluation["metrics"]["not_a_digit"] = dict.fromkeys(rates, 0.01)
+    curve = [{"amount": 0.0, "error": 0.1}, {"amount": 1.0, "error": 0.2}]
+    write_json(
+        folder / "evaluation.json", {**evaluation, "digest": "0" * 64, "sensitivity": dict.fromkeys(UNITS, curve)}
     )
-    if load_dataset(dataset).contested_labels:
-        metrics["test"]["accuracy_without_contested_labels"] = 0.5
-    metrics["robustness"] = {"mean_error": 0.3, **dict.fromkeys(CORRUPTIONS, 0.3)}
-    rates = [
-        "digits_refused_test",
-        "digits_refused_val",
-        "non_digits_accepted",
-        *(f"{kind}_accepted" for kind in KINDS),
-    ]
-    metrics["not_a_digit"] = dict.fromkeys(rates, 0.01)
-    rows = reliability(probabilities, labels, 15)
-    evaluation = {
-        "dataset": dataset,
-        "digest": "0" * 64,
-        "metrics": metrics,
-        "per_class": {split: evaluate.per_class(probabilities, labels, classes) for split in ("test", "val")},
-        "reliability": rows,
-        "reliability_before_temperature": rows,
-        "risk_coverage": risk_coverage(probabilities, labels),
-        "sensitivity": {name: [{"amount": 0.0, "error": 0.1}, {"amount": 1.0, "error": 0.2}] for name in UNITS},
-    }
-    write_json(folder / "evaluation.json", evaluation)
     cost = {"parameters": 10, "multiply_adds": 1000 + wrong, "bytes": 5000, "format": "x", "latency_median_us": 5.0}
     write_json(folder / "cost.json", cost)
     np.savez(folder / "predictions.npz", val=probabilities, test=probabilities)
