@@ -47,7 +47,8 @@ def main(argument: str = "") -> None:
     write_json(REPORTS / "comparison.json", comparison)
     per_class = {name: model["evaluation"]["per_class"]["test"]["classes"] for name, model in models.items()}
     images = {name: len(split.labels) for name, split in splits.items()}
-    tables = {"comparison": comparison, "dataset": dataset, "images": images, "per_class": per_class}
+    names = " and ".join(filter(None, [", ".join([*models][:-1]), [*models][-1]]))
+    tables = {"comparison": comparison, "dataset": dataset, "images": images, "per_class": per_class, "names": names}
     write_text(REPORTS / "comparison.md", render("comparison.md", **tables))
     charts = draw_charts(models, dataset, splits)
     shutil.rmtree(REPORTS / CHARTS, ignore_errors=True)

@@ -71,7 +71,11 @@ def picture_measures(images: Images) -> Floats:
         variance[:, 1],
         *(difference / total[:, 0] for difference in mirrored),
     ]
-    return np.concatenate([sums[:, :FIELDS], np.stack(columns_of, axis=1)], axis=1, dtype=np.float32)
+    measures = np.empty((count, FIELDS + len(columns_of)), np.float32)
+    measures[:, :FIELDS] = sums[:, :FIELDS]
+    for place, values in enumerate(columns_of, FIELDS):
+        measures[:, place] = values
+    return measures
 
 
 def _turned(square: Floats) -> tuple[Floats, Floats, Floats]:
@@ -135,9 +139,10 @@ def features(probabilities: Probabilities, images: Images, mean: Floats, deviati
     measures the signed distance and its square.
     """
     classes = probabilities.argmax(axis=1)
-    off = np.clip((picture_measures(images) - mean[classes]) / deviation[classes], -FAR, FAR)
+    off = (picture_measures(images) - mean[classes]) / deviation[classes]
+    off = np.minimum(np.maximum(off, -FAR), FAR)
     squares = off * off
-    fields = squares[:, :FIELDS].mean(axis=1, keepdims=True)
+    fields = squares[:, :FIELDS] @ np.full((FIELDS, 1), 1 / FIELDS, np.float32)
     logarithms = np.log(np.maximum(probabilities, 1e-6))
     parts = [logarithms, fields, np.sqrt(fields), off[:, FIELDS:], squares[:, FIELDS:]]
     return np.concatenate(parts, axis=1, dtype=np.float32)

@@ -164,7 +164,8 @@ def robustness_bars(errors: Mapping[str, Mapping[str, float]]) -> Figure:
     )
     axis.axhline(0.5, color=INK, linewidth=0.5)
     axis.set(xlabel="images wrong (%)", xlim=(0, 108), ylim=(-0.6, len(order) - 0.4))
-    _legend(axis, loc="lower right")
+    columns = 1 if max(map(len, errors)) > 12 else len(errors)
+    _legend(axis, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns)
     return figure
 
 
@@ -196,6 +197,8 @@ def accuracy_against(
     `models`: name to `accuracy`, `accuracy_low`, `accuracy_high` (shares) and the cost `key`.
     """
     figure, (axis,) = _chart(4.8, 3.6)
+    every = [row[key] for row in (*models.values(), *references) if row.get(key)]
+    middle = (min(every) * max(every)) ** 0.5
     for reference in references:
         if reference.get(key):
             x, y = reference[key], 100 * reference["accuracy"]
@@ -206,7 +209,10 @@ def accuracy_against(
         axis.errorbar(
             model[key], accuracy, [[accuracy - low], [high - accuracy]], color=colour(index), fmt="o", capsize=3
         )
-        axis.annotate(name, (model[key], accuracy), (7, 3), textcoords="offset points", color=colour(index))
+        right = model[key] > middle  # of the chart: the name goes to the other side
+        offset, side = ((-7, 3), "right") if right else ((7, 3), "left")
+        place = (model[key], accuracy)
+        axis.annotate(name, place, offset, textcoords="offset points", color=colour(index), ha=side)
     axis.set(xlabel=label, ylabel="test images right (%)", xscale="log")
     axis.margins(x=0.25, y=0.15)
     low, high = axis.get_xlim()

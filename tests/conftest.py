@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,6 +55,7 @@ class Project:
 
     def environment(self, **more: str) -> dict[str, str]:
         own = {"DATA_MIRROR", "MLFLOW_TRACKING_URI", "BENTOML_HOME", "DIGITS_DATABASE_URL", "PYTHONPATH"}
+        own |= {"MLFLOW_REGISTRY_URI"}  # MLflow sets it in the tests' own process
         kept = {name: value for name, value in os.environ.items() if name not in own}
         return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
 
@@ -123,14 +125,16 @@ def service(project: Project) -> Iterator[str]:
         yield url
 
 
-def serve(project: Project, tag: str, **environment: str) -> Any:
-    """Serve a Bento of a project's own store."""
+@contextmanager
+def serve(project: Project, tag: str, **environment: str) -> Iterator[str]:
+    """Serve a Bento of a project's own store while the block runs; gives its URL."""
     from pipeline import bento_server
 
     home = project.folder / ".bentoml"
     bento_server_home, bento_server.BENTOML_HOME = bento_server.BENTOML_HOME, home
     try:
-        return bento_server.serving(tag, environment)
+        with bento_server.serving(tag, environment) as url:
+            yield url
     finally:
         bento_server.BENTOML_HOME = bento_server_home
 

@@ -47,7 +47,7 @@ def products(project: Project) -> dict[str, str]:
 
 def test_every_stage_runs_and_leaves_what_it_promises(project: Project) -> None:
     assert ran(project.log) == [
-        "fetch", "validate", "prepare", "corrupt", "train@mlp", "train@cnn", "evaluate@mlp", "evaluate@cnn", "compare",
+        "fetch", "validate", "prepare", "train@mlp", "train@cnn", "corrupt", "evaluate@mlp", "evaluate@cnn", "compare",
         "register", "package",
     ]  # fmt: skip
     registered = read_json(project.folder / "reports" / "registered.json")
@@ -230,7 +230,7 @@ def test_a_lost_registry_is_noticed_and_mended(project: Project) -> None:
 
 
 KILLS = (  # seconds after a stage has begun, in the middle of its work
-    ("fetch", 0.5), ("validate", 1.0), ("prepare", 0.3), ("corrupt", 1.0), ("train@mlp", 6.0), ("train@cnn", 12.0),
+    ("fetch", 0.5), ("validate", 1.0), ("prepare", 0.3), ("train@mlp", 6.0), ("train@cnn", 12.0), ("corrupt", 1.0),
     ("evaluate@mlp", 0.7), ("compare", 1.0), ("register", 3.0), ("package", 4.0),
 )  # fmt: skip
 
