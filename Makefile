@@ -54,7 +54,7 @@ lock: .venv/.dev ## compile requirements*.txt anew from requirements*.in
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url -o requirements-dev.txt requirements-dev.in
 
 clean: ## remove what the pipeline and the checks made; never the registry, the log or downloaded data
-	@rm -rf models evaluations data/prepared .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf models evaluations data/prepared data/derived .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find reports -type f ! -name metrics.json -delete 2>/dev/null || true
 	@find pipeline serving tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 

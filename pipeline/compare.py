@@ -1,21 +1,26 @@
 """Stage `compare`: the models side by side, the verdict, and the report that people read."""
 
 import contextlib
+import shutil
 import webbrowser
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
+from numpy.typing import NDArray
 
 from pipeline import plots
 from pipeline.datasets import Split, load_split
 from pipeline.files import read_json, write_json, write_text
 from pipeline.params import Compare, Dataset, load_dataset, load_params
-from pipeline.paths import EVALUATIONS, MODELS, REPORTS
+from pipeline.paths import DERIVED, EVALUATIONS, MODELS, REFERENCES, REPORTS
 from pipeline.rendering import render
-from pipeline.statistics import Probabilities
+from pipeline.statistics import Correct, Probabilities
 from pipeline.terminal import PipelineError, say, stage
-from pipeline.verdict import judge
+from pipeline.verdict import headline, judge
+
+CHARTS = "comparison.charts"  # no model can have that name, so it collides with no model's folder
 
 
 def main(argument: str = "") -> None:
@@ -29,9 +34,10 @@ def main(argument: str = "") -> None:
     models = {name: load_model(name) for name in params.models}
     correct = {name: model["val"].argmax(axis=1) == splits["val"].labels for name, model in models.items()}
     verdict = judge(correct, {name: model["cost"] for name, model in models.items()}, params.compare)
-    comparison = {
+    comparison: dict[str, Any] = {
         "dataset": dataset_name,
         "title": dataset.title,
+        "headline": headline(verdict, {name: float(right.mean()) for name, right in correct.items()}),
         "verdict": verdict.to_json(),
         "models": {
             name: {**model["evaluation"]["metrics"], "cost": model["cost"], "digest": model["evaluation"]["digest"]}
@@ -39,12 +45,21 @@ def main(argument: str = "") -> None:
         },
     }
     write_json(REPORTS / "comparison.json", comparison)
-    tables = {"comparison": comparison, "dataset": dataset, "images": {n: len(s.labels) for n, s in splits.items()}}
+    per_class = {name: model["evaluation"]["per_class"]["test"]["classes"] for name, model in models.items()}
+    images = {name: len(split.labels) for name, split in splits.items()}
+    names = " and ".join(filter(None, [", ".join([*models][:-1]), [*models][-1]]))
+    tables = {"comparison": comparison, "dataset": dataset, "images": images, "per_class": per_class, "names": names}
     write_text(REPORTS / "comparison.md", render("comparison.md", **tables))
     charts = draw_charts(models, dataset, splits)
-    galleries = find_pictures(models, splits["test"], dataset, params.compare)
-    write_text(REPORTS / "comparison.html", render("comparison.html", **tables, charts=charts, galleries=galleries))
-    say(verdict.reason)
+    shutil.rmtree(REPORTS / CHARTS, ignore_errors=True)
+    for name, chart in charts.items():
+        write_text(REPORTS / CHARTS / f"{name}.svg", chart)
+    pictures = {
+        "galleries": find_pictures(models, splits["test"], dataset, params.compare),
+        "corrupted": corrupted_example(),
+    }
+    write_text(REPORTS / "comparison.html", render("comparison.html", **tables, charts=charts, **pictures))
+    say(comparison["headline"])
     say("report: reports/comparison.html")
 
 
@@ -70,53 +85,82 @@ def load_model(name: str) -> dict[str, Any]:
         }
 
 
-def draw_charts(models: dict[str, dict[str, Any]], dataset: Dataset, splits: dict[str, Split]) -> dict[str, Any]:
+def draw_charts(models: dict[str, dict[str, Any]], dataset: Dataset, splits: dict[str, Split]) -> dict[str, Markup]:
     """The report's charts as SVG, by name."""
-    svg = plots.figure_to_svg
     counts = {
         name: np.bincount(split.labels, minlength=len(dataset.classes)).tolist() for name, split in splits.items()
     }
-    return {
-        "learning": svg(
-            plots.learning_curves({name: model["history"] for name, model in models.items()}), "Learning curves"
-        ),
-        "reliability": svg(
-            plots.reliability_diagram({name: model["evaluation"]["reliability"] for name, model in models.items()}),
-            "Reliability diagram",
-        ),
-        "confusion": {
-            name: svg(
-                plots.confusion(
-                    np.array(model["evaluation"]["per_class"]["test"]["confusion"]), dataset.classes, index
-                ),
-                f"Confusion matrix of {name}",
-            )
-            for index, (name, model) in enumerate(models.items())
-        },
-        "classes": svg(plots.classes_per_split(counts, dataset.classes), "Images of each class"),
+    found = {name: model["evaluation"] for name, model in models.items()}
+    thresholds = {name: evaluation["metrics"]["val"]["threshold"] for name, evaluation in found.items()}
+    costs = {
+        name: {**model["cost"], "kilobytes": model["cost"]["bytes"] / 1000, **found[name]["metrics"]["test"]}
+        for name, model in models.items()
     }
+    references = load_references(dataset)
+
+    def each(key: str) -> dict[str, Any]:
+        return {name: evaluation[key] for name, evaluation in found.items()}
+
+    figures = {
+        "learning": plots.learning_curves({name: model["history"] for name, model in models.items()}),
+        "reliability": plots.reliability_diagram(each("reliability"), each("reliability_before_temperature")),
+        "risk and coverage": plots.risk_coverage(each("risk_coverage"), thresholds),
+        "robustness": plots.robustness_bars({name: metrics["robustness"] for name, metrics in each("metrics").items()}),
+        "multiply-adds": plots.accuracy_against("multiply_adds", "multiply-adds for one image", costs, references),
+        "size": plots.accuracy_against("kilobytes", "size of the file (kB)", costs, references),
+        "classes": plots.classes_per_split(counts, dataset.classes),
+    }
+    for change in plots.UNITS:
+        curves = {name: curve[change] for name, curve in each("sensitivity").items()}
+        figures[f"sensitivity to {change}"] = plots.sensitivity_curve(curves, change)
+    for index, (name, evaluation) in enumerate(found.items()):
+        matrix = np.array(evaluation["per_class"]["test"]["confusion"])
+        figures[f"confusion of {name}"] = plots.confusion(matrix, dataset.classes, index)
+    return {name: plots.figure_to_svg(figure, name) for name, figure in figures.items()}
+
+
+def load_references(dataset: Dataset) -> list[dict[str, Any]]:
+    """Other people's models from docs/references.json, where there is one: name, accuracy (share) and costs.
+
+    An entry may name its `dataset`; without one it is about MNIST.
+    """
+    if not REFERENCES.exists():
+        return []
+    content = read_json(REFERENCES)
+    entries = content["models"] if isinstance(content, dict) else content
+    mine = [entry for entry in entries if entry.get("dataset", "MNIST").lower() == dataset.title.lower()]
+    return [{**entry, "kilobytes": (entry.get("bytes") or 0) / 1000} for entry in mine]
 
 
 def find_pictures(
     models: dict[str, dict[str, Any]], test: Split, dataset: Dataset, settings: Compare
 ) -> dict[str, list[dict[str, Any]]]:
-    """Test images worth a look: samples, those on which the models disagree, each model's most confident mistakes."""
-    answers = {name: model["test"].argmax(axis=1) for name, model in models.items()}
-    stacked = np.stack(list(answers.values()))
-    doubt = np.min([model["test"].max(axis=1) for model in models.values()], axis=0)
-    disagree = np.flatnonzero((stacked != stacked[0]).any(axis=0))
-    order = {
-        "Samples": np.linspace(0, len(test.labels) - 1, min(settings.pictures, len(test.labels))).astype(int),
-        "Where the models disagree": disagree[np.argsort(-doubt[disagree], kind="stable")],
-    }
+    """Test images worth a look: samples, each model's most confident mistakes, those that only one model gets right."""
+    right = {name: model["test"].argmax(axis=1) == test.labels for name, model in models.items()}
+    alone = np.sum(list(right.values()), axis=0) == 1
+    samples = np.linspace(0, len(test.labels) - 1, min(settings.pictures, len(test.labels))).astype(int)
+    order = {}
     for name, model in models.items():
-        wrong = np.flatnonzero(answers[name] != test.labels)
         confidence = model["test"].max(axis=1)
-        order[f"Most confident mistakes of {name}"] = wrong[np.argsort(-confidence[wrong], kind="stable")]
+
+        def surest(chosen: Correct, confidence: Probabilities = confidence) -> NDArray[np.intp]:
+            places = np.flatnonzero(chosen)
+            return places[np.argsort(-confidence[places], kind="stable")]
+
+        order[f"Most confident mistakes of {name}"] = surest(~right[name])
+        if len(models) > 1:
+            order[f"Only {name} is right"] = surest(alone & right[name])
+    order["Samples"] = samples
     return {
         title: [describe(int(index), models, test, dataset) for index in indices[: settings.pictures]]
         for title, indices in order.items()
     }
+
+
+def corrupted_example() -> dict[str, NDArray[np.uint8]]:
+    """The first test image under each corruption, uint8 (28, 28)."""
+    with np.load(DERIVED / "corrupted.npz") as corrupted:
+        return {name: corrupted[name][0] for name in corrupted.files}
 
 
 def describe(index: int, models: dict[str, dict[str, Any]], test: Split, dataset: Dataset) -> dict[str, Any]:

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from pipeline.datasets import Split, load_split
-from pipeline.files import read_json, replacing, sha256, write_json
+from pipeline.files import read_json, replacing, sha256, write_json, write_text
 from pipeline.inference import Classifier
-from pipeline.params import Evaluate, load_dataset, load_params
+from pipeline.params import Dataset, Evaluate, load_dataset, load_params
 from pipeline.paths import EVALUATIONS, MODELS, REPORTS
+from pipeline.refusal import fit_and_test, to_card
+from pipeline.rendering import render
+from pipeline.robustness import corruption_errors, sensitivity
+from pipeline.selective import at_threshold, before_temperature, risk_coverage
 from pipeline.statistics import (
     Labels,
     Probabilities,
@@ -32,32 +36,59 @@ EVALUATED = ("test", "val")
 
 
 def main(name: str) -> None:
-    settings = load_params().evaluate
-    model = MODELS / name / "model.tflite"
-    classifier = Classifier(model)
+    params = load_params()
+    model, folder = MODELS / name / "model.tflite", EVALUATIONS / name
+    classifier, record = Classifier(model), read_json(MODELS / name / "run.json")
     splits = {split: load_split(split) for split in EVALUATED}
     answers = {split: classifier.probabilities(data.images) for split, data in splits.items()}
-    classes = load_dataset(splits["val"].dataset).classes
-    folder = EVALUATIONS / name
-    metrics = {split: measure(answers[split], data.labels, settings) for split, data in splits.items()}
-    metrics["val"]["threshold"] = reliable_threshold(answers["val"], splits["val"].labels, settings.reliable_accuracy)
-    details = {
-        "dataset": splits["val"].dataset,
-        "digest": sha256(model),
-        "metrics": rounded(metrics),
-        "per_class": {split: per_class(answers[split], data.labels, classes) for split, data in splits.items()},
-        "reliability": rounded(reliability(answers["test"], splits["test"].labels, settings.calibration_bins)),
-    }
-    write_json(REPORTS / name / "metrics.json", details["metrics"])
-    write_confusion(REPORTS / name / "confusion.csv", answers["test"], splits["test"].labels, classes)
+    dataset = load_dataset(splits["val"].dataset)
+    score, rates = fit_and_test(classifier, answers, splits, params.evaluate.refused_digits)
+    details = judge(answers, splits, dataset, record["temperature"], params.evaluate)
+    details["metrics"] |= {"not_a_digit": rates, "robustness": corruption_errors(classifier, splits["test"].labels)}
+    details["sensitivity"] = sensitivity(classifier, splits["test"].labels)
+    details = rounded({"dataset": splits["val"].dataset, "digest": sha256(model), **details})
+    costs = cost(name, model, classifier, splits["val"], params.evaluate)
     write_json(folder / "evaluation.json", details)
-    write_json(folder / "cost.json", cost(name, model, classifier, splits["val"], settings))
+    write_json(folder / "not_a_digit.json", to_card(score))
+    write_json(folder / "cost.json", costs)
     with replacing(folder / "predictions.npz") as file:
         np.savez_compressed(file, val=answers["val"], test=answers["test"])
-    save_known_digits(folder / "known_digits.npz", answers["val"], splits["val"], len(classes))
-    test = metrics["test"]
+    save_known_digits(folder / "known_digits.npz", answers["val"], splits["val"], len(dataset.classes))
+    write_json(REPORTS / name / "metrics.json", details["metrics"])
+    write_confusion(REPORTS / name / "confusion.csv", answers["test"], splits["test"].labels, dataset.classes)
+    rows = pd.DataFrame(details["metrics"]["robustness"].items(), columns=["corruption", "error"])
+    rows.to_csv(REPORTS / name / "robustness.csv", index=False)
+    pd.DataFrame(details["reliability"]).to_csv(REPORTS / name / "reliability.csv", index=False)
+    known = {"name": name, "dataset": dataset, "settings": params.models[name], "record": record, "cost": costs}
+    images = {split: len(data.labels) for split, data in splits.items()}
+    card = render("model_card.md", **known, images=images, evaluation=details)
+    write_text(REPORTS / name / "model_card.md", card)
+    test = details["metrics"]["test"]
     low, high = test["accuracy_low"], test["accuracy_high"]
     say(f"{name}: {test['accuracy']:.2%} on the test set (95% interval {low:.2%} to {high:.2%})")
+
+
+def judge(
+    answers: dict[str, Probabilities],
+    splits: dict[str, Split],
+    dataset: Dataset,
+    temperature: float,
+    settings: Evaluate,
+) -> dict[str, Any]:
+    """All that follows from the answers (n, classes) to each split alone, from one array of them."""
+    labels, bins = splits["test"].labels, settings.calibration_bins
+    uncalibrated = before_temperature(answers["test"], temperature)
+    metrics = {split: measure(answers[split], data.labels, settings) for split, data in splits.items()}
+    threshold = reliable_threshold(answers["val"], splits["val"].labels, settings.reliable_accuracy)
+    metrics["val"]["threshold"] = threshold
+    metrics["test"] |= further_measures(answers["test"], uncalibrated, labels, dataset, threshold, settings)
+    return {
+        "metrics": metrics,
+        "per_class": {split: per_class(answers[split], data.labels, dataset.classes) for split, data in splits.items()},
+        "reliability": reliability(answers["test"], labels, bins),
+        "reliability_before_temperature": reliability(uncalibrated, labels, bins),
+        "risk_coverage": risk_coverage(answers["test"], labels),
+    }
 
 
 def measure(probabilities: Probabilities, labels: Labels, settings: Evaluate) -> dict[str, float]:
@@ -72,6 +103,27 @@ def measure(probabilities: Probabilities, labels: Labels, settings: Evaluate) ->
         "brier": brier_score(probabilities, labels),
         "ece": expected_calibration_error(probabilities, labels, settings.calibration_bins),
     }
+
+
+def further_measures(
+    probabilities: Probabilities,
+    uncalibrated: Probabilities,
+    labels: Labels,
+    dataset: Dataset,
+    threshold: float,
+    settings: Evaluate,
+) -> dict[str, float]:
+    """Of the test images alone: calibration error without the temperature, what the threshold leaves, label noise."""
+    kept = at_threshold(probabilities, labels, threshold)
+    correct = probabilities.argmax(axis=1) == labels
+    found = {
+        "ece_before_temperature": expected_calibration_error(uncalibrated, labels, settings.calibration_bins),
+        "coverage_above_threshold": kept["coverage"],
+        "accuracy_above_threshold": kept["accuracy"],
+    }
+    if dataset.contested_labels:
+        found["accuracy_without_contested_labels"] = float(np.delete(correct, dataset.contested_labels).mean())
+    return found
 
 
 def per_class(probabilities: Probabilities, labels: Labels, classes: list[str]) -> dict[str, Any]:

@@ -69,10 +69,18 @@ class Export(Settings):
     accuracy_loss: Share
 
 
+class Corrupt(Settings):
+    seed: int
+    images: Annotated[int, Field(ge=1)]
+    sensitivity_images: Annotated[int, Field(ge=1)]
+    non_digits: Annotated[int, Field(ge=20)]
+
+
 class Evaluate(Settings):
     reliable_accuracy: Share
     calibration_bins: Annotated[int, Field(ge=2)]
     latency_calls: Annotated[int, Field(ge=1)]
+    refused_digits: Annotated[float, Field(gt=0, lt=1)]
 
 
 class Compare(Settings):
@@ -95,6 +103,7 @@ class Params(Settings):
     data: Data
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     export: Export
+    corrupt: Corrupt
     evaluate: Evaluate
     compare: Compare
     gate: Gate
@@ -141,6 +150,7 @@ class Dataset(Settings):
     files: dict[str, DatasetFile]
     counts: Counts
     expected: Expected
+    contested_labels: list[int]
     quality_bar: dict[str, Share]
 
     def bar(self, model: str) -> float:

@@ -10,11 +10,14 @@ DATASETS = ROOT / "pipeline" / "datasets.yaml"
 RAW = ROOT / "data" / "raw"
 SOURCE = RAW / "source.json"
 PREPARED = ROOT / "data" / "prepared"
+DERIVED = ROOT / "data" / "derived"
 
 MODELS = ROOT / "models"
 EVALUATIONS = ROOT / "evaluations"
 REPORTS = ROOT / "reports"
 TEMPLATES = ROOT / "pipeline" / "templates"
+
+REFERENCES = ROOT / "docs" / "references.json"
 
 BENTOML_HOME = ROOT / ".bentoml"
 

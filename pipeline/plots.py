@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -80,6 +80,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     error.set(xlabel="epoch", ylabel="images wrong (%)", yscale="log")
     for axis in (loss, error):
         _plain_numbers(axis.yaxis)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(error)
     return figure
 
@@ -111,16 +112,119 @@ def confusion(matrix: NDArray[np.integer[Any]], classes: Sequence[str], index: i
     return figure
 
 
-def reliability_diagram(models: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Accuracy against confidence; on the diagonal a confidence means what it says."""
+def reliability_diagram(
+    models: Mapping[str, Sequence[Mapping[str, float]]], before: Mapping[str, Sequence[Mapping[str, float]]]
+) -> Figure:
+    """Accuracy against confidence, dashed as it was `before` the temperature; on the diagonal it means what it says."""
     figure, (axis,) = _chart(4.4, 4.0)
     axis.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
     for index, (name, rows) in enumerate(models.items()):
-        points = [(row["confidence"], row["accuracy"]) for row in rows]
-        axis.plot(*zip(*points, strict=True), color=colour(index), marker="o", markersize=4, label=name)
+        for group, style, words in ((before[name], "--", ", before"), (rows, "-", "")):
+            x, y = [row["confidence"] for row in group], [row["accuracy"] for row in group]
+            faint = {"alpha": 0.55, "linewidth": 1} if words else {"marker": "o", "markersize": 4}
+            axis.plot(x, y, color=colour(index), linestyle=style, label=name + words, **faint)
     axis.set(xlabel="confidence", ylabel="share of images right", xlim=(0, 1.02), ylim=(0, 1.02))
+    _legend(axis, loc="upper left", fontsize=8)
+    return figure
+
+
+def risk_coverage(curves: Mapping[str, Sequence[Mapping[str, float]]], thresholds: Mapping[str, float]) -> Figure:
+    """Wrong answers among the surest, by the share of images that are answered; a ring at each model's threshold."""
+    figure, (axis,) = _chart(4.4, 4.0)
+    for index, (name, rows) in enumerate(curves.items()):
+        x, y = [100 * row["coverage"] for row in rows], [100 * row["risk"] for row in rows]
+        axis.plot(x, y, color=colour(index), label=name)
+        kept = [place for place, row in enumerate(rows) if row["confidence"] >= thresholds[name]]
+        if kept:
+            axis.plot(x[kept[-1]], y[kept[-1]], "o", color=colour(index), fillstyle="none", markersize=8)
+    first_mistakes = [row["coverage"] for rows in curves.values() for row in rows if row["risk"] > 0]
+    left = max(0, 100 * min(first_mistakes, default=0) - 5)  # before that all are right
+    axis.set(xlabel="images answered, the surest first (%)", ylabel="of these wrong (%)", ylim=(0, None))
+    axis.set_xlim(left, 100.5)
+    _legend(axis, loc="upper left")
+    return figure
+
+
+def robustness_bars(errors: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Wrong answers under each corruption, one bar per model; corruptions by the first model's error."""
+    first = next(iter(errors.values()))
+    order = sorted((name for name in first if name != "mean_error"), key=lambda name: first[name])
+    order = ["mean_error", *order]
+    figure, (axis,) = _chart(4.8, 1.2 + 0.15 * len(order) * (1 + len(errors)))
+    height = 0.8 / len(errors)
+    for index, (name, shares) in enumerate(errors.items()):
+        places = np.arange(len(order)) - (index - (len(errors) - 1) / 2) * height
+        values = [100 * shares[corruption] for corruption in order]
+        axis.barh(places, values, height, color=colour(index), label=name)
+        for place, value in zip(places, values, strict=True):
+            axis.text(
+                value + 1, place, f"{value:.0f}" if value >= 10 else f"{value:.1f}", va="center", color=INK, fontsize=7
+            )
+    axis.set_yticks(
+        range(len(order)), ["mean of all" if name == "mean_error" else name.replace("_", " ") for name in order]
+    )
+    axis.axhline(0.5, color=INK, linewidth=0.5)
+    axis.set(xlabel="images wrong (%)", xlim=(0, 108), ylim=(-0.6, len(order) - 0.4))
+    columns = 1 if max(map(len, errors)) > 12 else len(errors)
+    _legend(axis, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns)
+    return figure
+
+
+UNITS = {
+    "shift": "shift (pixels)",
+    "rotation": "rotation (degrees, either way)",
+    "scale": "size (share of the original)",
+    "stroke": "change of stroke width (pixels)",
+}
+
+
+def sensitivity_curve(curves: Mapping[str, Sequence[Mapping[str, float]]], change: str) -> Figure:
+    """Wrong answers by the amount of one `change`, a key of UNITS; the dotted line is the image as it was."""
+    figure, (axis,) = _chart(4.4, 3.0)
+    for index, (name, rows) in enumerate(curves.items()):
+        x, y = [row["amount"] for row in rows], [100 * row["error"] for row in rows]
+        axis.plot(x, y, color=colour(index), marker="o", markersize=3, label=name)
+    axis.axvline(1 if change == "scale" else 0, color=INK, linewidth=1, linestyle=":")
+    axis.set(xlabel=UNITS[change], ylabel="images wrong (%)", ylim=(0, None))
     _legend(axis)
     return figure
+
+
+def accuracy_against(
+    key: str, label: str, models: Mapping[str, Mapping[str, float]], references: Sequence[Mapping[str, Any]]
+) -> Figure:
+    """Accuracy with its interval against a cost, on a logarithmic scale; `references` are other people's, in grey.
+
+    `models`: name to `accuracy`, `accuracy_low`, `accuracy_high` (shares) and the cost `key`.
+    """
+    figure, (axis,) = _chart(4.8, 3.6)
+    every = [row[key] for row in (*models.values(), *references) if row.get(key)]
+    middle = (min(every) * max(every)) ** 0.5
+    for reference in references:
+        if reference.get(key):
+            x, y = reference[key], 100 * reference["accuracy"]
+            axis.plot(x, y, "o", color=INK, fillstyle="none", markersize=5)
+            axis.annotate(reference["name"], (x, y), (4, -9), textcoords="offset points", color=INK, fontsize=7)
+    for index, (name, model) in enumerate(models.items()):
+        accuracy, low, high = (100 * model[part] for part in ("accuracy", "accuracy_low", "accuracy_high"))
+        axis.errorbar(
+            model[key], accuracy, [[accuracy - low], [high - accuracy]], color=colour(index), fmt="o", capsize=3
+        )
+        right = model[key] > middle  # of the chart: the name goes to the other side
+        offset, side = ((-7, 3), "right") if right else ((7, 3), "left")
+        place = (model[key], accuracy)
+        axis.annotate(name, place, offset, textcoords="offset points", color=colour(index), ha=side)
+    axis.set(xlabel=label, ylabel="test images right (%)", xscale="log")
+    axis.margins(x=0.25, y=0.15)
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axis.xaxis.set_major_formatter(FuncFormatter(_short_number))
+    axis.xaxis.set_minor_locator(NullLocator())
+    return figure
+
+
+def _short_number(value: float, _: Any) -> str:
+    return f"{value / 1e6:g} million" if value >= 1e6 else f"{value:,.10g}"
 
 
 def classes_per_split(counts: Mapping[str, Sequence[int]], classes: Sequence[str]) -> Figure:

@@ -74,6 +74,7 @@ def register(model: str, name: str, dataset: str, classes: list[str], comparison
         "metrics": {split: figures[split] for split in ("test", "val")},
         "cost": figures["cost"],
         "threshold": figures["val"]["threshold"],
+        "not_a_digit": read_json(EVALUATIONS / name / "not_a_digit.json"),
     }
     tags = {
         "name": name,
@@ -108,11 +109,14 @@ def log_evaluation(run_id: str, name: str, figures: dict[str, Any]) -> None:
     import mlflow
 
     with mlflow.start_run(run_id=run_id):
-        mlflow.log_metrics(
-            {f"{split}_{key}": value for split in ("test", "val") for key, value in figures[split].items()}
-        )
+        groups = ("test", "val", "robustness", "not_a_digit")
+        mlflow.log_metrics({f"{group}.{key}": value for group in groups for key, value in figures[group].items()})
         mlflow.log_metrics({key: value for key, value in figures["cost"].items() if isinstance(value, int | float)})
         mlflow.log_artifacts(str(EVALUATIONS / name), "evaluation")
+        mlflow.log_artifacts(str(REPORTS / name), "report")
+        mlflow.log_artifacts(str(REPORTS / "comparison.charts"), "report/charts")
+        for file in ("comparison.html", "comparison.md"):
+            mlflow.log_artifact(str(REPORTS / file), "report")
 
 
 def promote(
@@ -139,8 +143,6 @@ def promote(
     if decision.promote:
         if old is not None:
             client.set_registered_model_alias(model, registry.PREVIOUS, old.version)
-        client.log_artifact(challenger.run_id, str(REPORTS / "comparison.html"), "report")
-        client.log_artifact(challenger.run_id, str(REPORTS / "comparison.md"), "report")
         client.set_registered_model_alias(model, registry.CHAMPION, version)
     entry = ledger.Entry(event, model, version, before, decision.reason)
     if decision.promote or not ledger.has(model, event, version, before):  # a refusal repeated is one refusal

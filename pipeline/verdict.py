@@ -79,6 +79,25 @@ def explain(winner: str, best: str, tests: Mapping[str, PairedTest], significant
     )
 
 
+def headline(verdict: Verdict, accuracy: Mapping[str, float]) -> str:
+    """What to do, for a reader who knows no statistics. `accuracy`: of each model, on the images it was judged by."""
+    wrong = {name: f"{10_000 * (1 - share):,.0f}" for name, share in accuracy.items()}
+    winner, best = verdict.winner, verdict.most_accurate
+    if not verdict.tests:
+        return f"{winner} gets about {wrong[winner]} of 10,000 images wrong; there is no other model to choose from."
+    if winner != best:
+        return (
+            f"Use {winner}: it costs less, and though {best} gets fewer images wrong (about {wrong[best]} of 10,000, "
+            f"against {wrong[winner]}), the difference is small enough to be luck."
+        )
+    others = " and ".join(f"{wrong[name]} for {name}" for name in verdict.tests)
+    tied = [name for name, real in verdict.significant.items() if not real]
+    words = f"Use {winner}: it gets about {wrong[winner]} of 10,000 images wrong, against {others}"
+    if tied:
+        return f"{words}; its lead over {' and '.join(tied)} may be luck, but it also costs the least."
+    return f"{words}, and that difference is more than luck."
+
+
 def points(difference: float) -> str:
     """A difference of shares in percentage points."""
     return f"{np.round(100 * difference, 2):g} points"

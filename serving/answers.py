@@ -100,11 +100,15 @@ def answer(model: ServedModel, images: NDArray[np.uint8]) -> list[dict[str, Any]
     """One `Answer` as a plain dict for each of `images`: uint8 (n, 28, 28), ink bright."""
     threshold = model.card["threshold"]
     blank = (images == 0).all(axis=(1, 2)).tolist()
+    answers = model.classifier.probabilities(images)
+    score = model.non_digit_score
+    refused = score.refuses(answers, images).tolist() if score else [False] * len(images)
     rows = []
-    for probabilities, empty in zip(model.classifier.probabilities(images), blank, strict=True):
+    for probabilities, empty, strange in zip(answers, blank, refused, strict=True):
         prediction = int(probabilities.argmax())
         confidence = float(probabilities[prediction])
-        reason = "blank" if empty else "low_confidence" if confidence < threshold else None
+        doubt = "not_a_digit" if strange else "low_confidence" if confidence < threshold else None
+        reason = "blank" if empty else doubt
         rows.append(
             {
                 "prediction": prediction,

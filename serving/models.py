@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.inference import Classifier
+from pipeline.novelty import NonDigitScore
 
 KNOWN_TOLERANCE = 0.01  # greatest difference of a probability on another processor: rounding, not another model
 
@@ -29,6 +30,7 @@ class ServedModel:
     classifier: Classifier
     known_images: NDArray[np.uint8]
     known_probabilities: NDArray[np.float32]
+    non_digit_score: NonDigitScore | None = None  # None: registered before there was one
 
     def answers_known_digits(self) -> bool:
         """Whether the known digits get the probabilities that were recorded with them."""
@@ -67,7 +69,15 @@ def load_model(name: str, folder: Path, version: str) -> ServedModel:
         if found != card["digest"]:
             raise DamagedModel(f"{file}: expected sha256 {card['digest']}, found {found}")
         with np.load(folder / "known_digits.npz", allow_pickle=False) as known:
-            model = ServedModel(name, version, card, Classifier(content), known["images"], known["probabilities"])
+            model = ServedModel(
+                name,
+                version,
+                card,
+                Classifier(content),
+                known["images"],
+                known["probabilities"],
+                NonDigitScore.from_card(card["not_a_digit"]) if "not_a_digit" in card else None,
+            )
     except (OSError, KeyError, ValueError) as error:
         raise DamagedModel(f"{folder}: {error}") from None
     if not model.answers_known_digits():

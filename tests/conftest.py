@@ -86,6 +86,7 @@ def shrink(params: dict[str, Any]) -> None:
     params["models"]["cnn"]["arguments"] = {"filters": [8, 16, 32]}
     params["evaluate"]["latency_calls"] = 20
     params["compare"]["resamples"] = 200
+    params["corrupt"] |= {"sensitivity_images": 50, "non_digits": 400}
 
 
 def lower_bars(folder: Path) -> None:

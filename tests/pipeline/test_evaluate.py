@@ -5,7 +5,7 @@ import pytest
 
 from pipeline import evaluate
 from pipeline.datasets import Split
-from pipeline.params import load_params
+from pipeline.params import load_dataset, load_params
 from tests.conftest import drawn_digits
 
 PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]], np.float32)
@@ -61,3 +61,18 @@ def test_known_digits_are_the_surest_right_answers(tmp_path) -> None:
         assert known["labels"].tolist() == list(range(10))
         assert np.array_equal(known["images"][1], images[4])
         assert np.array_equal(known["images"][2], images[7])
+
+
+def test_what_concerns_the_test_images_alone_by_hand() -> None:
+    dataset = load_dataset("mnist").model_copy(update={"contested_labels": [1]})
+    found = evaluate.further_measures(PROBABILITIES, PROBABILITIES, LABELS, dataset, 0.65, load_params().evaluate)
+    assert found["accuracy_without_contested_labels"] == 1.0  # the one mistake is contested
+    assert (found["coverage_above_threshold"], found["accuracy_above_threshold"]) == (0.75, 1.0)
+    none = dataset.model_copy(update={"contested_labels": []})
+    without = evaluate.further_measures(PROBABILITIES, PROBABILITIES, LABELS, none, 0.65, load_params().evaluate)
+    assert "accuracy_without_contested_labels" not in without
+
+
+def test_the_published_contested_labels_are_those_of_test_images() -> None:
+    contested = load_dataset("mnist").contested_labels
+    assert len(set(contested)) == 15 and max(contested) < 10_000

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.params import Compare
-from pipeline.verdict import holm, judge
+from pipeline.verdict import headline, holm, judge
 
 SETTINGS = Compare(significance=0.05, resamples=200, seed=0, pictures=1)
 SMALL, LARGE = {"multiply_adds": 1000, "bytes": 10}, {"multiply_adds": 5000, "bytes": 50}
@@ -59,3 +59,26 @@ def test_holm_by_hand() -> None:
     assert holm({"a": 0.01, "b": 0.04, "c": 0.03}, 0.05) == {"a": True, "b": False, "c": False}
     assert holm({"a": 0.01, "b": 0.02, "c": 0.04}, 0.05) == {"a": True, "b": True, "c": True}
     assert holm({}, 0.05) == {}
+
+
+@pytest.mark.parametrize(
+    ("correct", "said"),
+    [
+        ({"mlp": wrong(range(0, 40)), "cnn": wrong(range(0, 5))},
+         "Use cnn: it gets about 50 of 10,000 images wrong, against 400 for mlp, and that difference is more than "
+         "luck."),
+        ({"mlp": wrong(range(5, 17)), "cnn": wrong(range(0, 10))},
+         "Use mlp: it costs less, and though cnn gets fewer images wrong (about 100 of 10,000, against 120), the "
+         "difference is small enough to be luck."),
+        ({"mlp": wrong(range(0, 10)), "cnn": wrong(range(5, 17))},
+         "Use mlp: it gets about 100 of 10,000 images wrong, against 120 for cnn; its lead over cnn may be luck, but "
+         "it also costs the least."),
+        ({"mlp": wrong(range(0, 4))},
+         "mlp gets about 40 of 10,000 images wrong; there is no other model to choose from."),
+    ],
+    ids=["clear winner", "tie, the cheaper is behind", "tie, the cheaper leads", "one model"],
+)  # fmt: skip
+def test_the_headline_needs_no_statistics(correct: dict[str, np.ndarray], said: str) -> None:
+    costs = {"mlp": SMALL, "cnn": LARGE}
+    verdict = judge(correct, costs, SETTINGS)
+    assert headline(verdict, {name: right.mean() for name, right in correct.items()}) == said

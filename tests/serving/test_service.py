@@ -118,8 +118,10 @@ def test_an_answer_is_uncertain_below_the_models_threshold(service: str, known) 
     threshold = requests.get(f"{service}/model", timeout=30).json()["models"]["cnn"]["threshold"]
     results = requests.post(f"{service}/predict_pixels", json={"images": images, "model": "cnn"}, timeout=30).json()
     for row in results["results"]:
-        assert row["uncertain"] == (row["confidence"] < threshold)
-        assert row["reason"] == ("low_confidence" if row["uncertain"] else None)
+        assert row["reason"] in ("not_a_digit", "low_confidence" if row["confidence"] < threshold else None)
+        assert row["uncertain"] == (row["reason"] is not None)
+    assert {row["reason"] for row in results["results"][10:]} == {"not_a_digit"}  # the noise
+    assert sum(row["reason"] == "not_a_digit" for row in results["results"][:10]) <= 1
 
 
 def test_bentomls_own_client_works(service: str, known) -> None:
