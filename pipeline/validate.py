@@ -184,7 +184,7 @@ def summarize(result: Any, frame: pd.DataFrame) -> dict[str, Any]:
         if values := details.get("partial_unexpected_list"):
             found += f", the first {values[0]:.64}" if isinstance(values[0], str) else f", the first {values[0]:g}"
     if "kl_divergence" in configuration.type:
-        found = f"divergence of {float(found):.5f} nats"
+        found = "values that were not published" if found is None else f"divergence of {float(found):.5f} nats"
     return {
         "rule": configuration.meta["rule"],
         "expectation": configuration.type,

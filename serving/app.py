@@ -1,6 +1,6 @@
 """The HTTP interface as a Starlette application; BentoML serves it, and answers itself what is not found here."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,8 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.preprocessing import to_digit
@@ -76,9 +75,19 @@ def create_app(models: Callable[[], Models], settings: Settings) -> Starlette:
         Route("/predict_pixels", predict_pixels, methods=["POST"]),
         Route("/model", model),
         Route("/docs.json", docs),
-        Mount("/", StaticFiles(directory=PAGE, html=True)),
+        Route("/", page_file(PAGE / "index.html")),
+        *(Route(f"/{path.name}", page_file(path)) for path in sorted(PAGE.iterdir()) if path.is_file()),
     ]
     return Starlette(routes=routes, exception_handlers={RequestError: _refuse, HTTPException: _refuse_http})
+
+
+def page_file(path: Path) -> Callable[[Request], Awaitable[Response]]:
+    """A handler that answers with one file of the page; browsers ask anew whether it changed."""
+
+    async def serve(request: Request) -> Response:
+        return FileResponse(path, headers={"cache-control": "no-cache"})
+
+    return serve
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
