@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import yaml
 from numpy.typing import NDArray
+from playwright.sync_api import Browser, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
 
 
@@ -137,6 +139,18 @@ def serve(project: Project, tag: str, **environment: str) -> Iterator[str]:
             yield url
     finally:
         bento_server.BENTOML_HOME = bento_server_home
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Real Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 import json
 import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from pipeline import compare, evaluate
 from pipeline.corruptions import CORRUPTIONS
@@ -21,7 +20,6 @@ from pipeline.params import Params, load_dataset, load_params
 from pipeline.plots import UNITS
 from tests.conftest import drawn_digits
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", "screenshots"))
 Report = Callable[[str, list[str]], Path]
 
@@ -70,17 +68,6 @@ def report(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
         return workspace / "reports"
 
     return make
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize(
