@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from threadpoolctl import threadpool_limits
 
 from pipeline.datasets import Split, load_split
 from pipeline.files import read_json, replacing, sha256, write_json, write_text
@@ -42,7 +43,8 @@ def main(name: str) -> None:
     splits = {split: load_split(split) for split in EVALUATED}
     answers = {split: classifier.probabilities(data.images) for split, data in splits.items()}
     dataset = load_dataset(splits["val"].dataset)
-    score, rates = fit_and_test(classifier, answers, splits, params.evaluate.refused_digits)
+    with threadpool_limits(1):  # sums over several threads round otherwise: the same bytes everywhere
+        score, rates = fit_and_test(classifier, answers, splits, params.evaluate.refused_digits)
     details = judge(answers, splits, dataset, record["temperature"], params.evaluate)
     details["metrics"] |= {"not_a_digit": rates, "robustness": corruption_errors(classifier, splits["test"].labels)}
     details["sensitivity"] = sensitivity(classifier, splits["test"].labels)

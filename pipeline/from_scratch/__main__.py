@@ -5,7 +5,7 @@ import time
 import click
 import numpy as np
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from pipeline import tracking
 from pipeline.datasets import Split, load_split
