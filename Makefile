@@ -1,7 +1,7 @@
 # Daily work with the project; `make help` lists the targets. Everything happens inside .venv and this folder.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test setup repro serve mlflow report docs lint format lock clean
+.PHONY: help run test setup repro serve mlflow report docs lint format lock clean benchmark-serving
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
@@ -39,6 +39,14 @@ report: setup ## open the comparison report, or name it where there is no browse
 
 docs: .venv/.dev ## print docs/mathematics.md and docs/learn.md as a PDF
 	@python docs/build.py
+
+benchmark-serving: setup .venv/benchmarks/.done ## measure the service beside other servers (ARGUMENTS="--rounds 3")
+	@python benchmarks/serving.py $(ARGUMENTS)
+
+.venv/benchmarks/.done: benchmarks/requirements.txt | .venv/bin/uv
+	@.venv/bin/uv venv --quiet --clear --python .venv/bin/python .venv/benchmarks
+	@.venv/bin/uv pip install --quiet --python .venv/benchmarks/bin/python -r benchmarks/requirements.txt
+	@touch $@
 
 lint: .venv/.dev ## check style, formatting and types
 	@ruff check .

@@ -1,0 +1,1 @@
+"""What measures: scripts that print tables; run from the repository's root."""
