@@ -38,7 +38,7 @@ from PIL import Image  # noqa: E402
 
 from pipeline import bento_server, registry  # noqa: E402
 from pipeline.files import read_json  # noqa: E402
-from pipeline.paths import REPORTS  # noqa: E402
+from pipeline.paths import BENTOML_HOME, REPORTS  # noqa: E402
 
 PEERS = Path(os.environ.get("PEERS_PYTHON", ROOT / ".venv" / "benchmarks" / "bin" / "python"))
 OURS = "digits (BentoML)"
@@ -86,9 +86,8 @@ class Measured:
     errors: int
 
 
-def servers(tag: str, model: Path, log: int) -> list[Server]:
-    """Ours and its peers; `model` is the folder of the registered champion (an MLflow model)."""
-    served = model / "artifacts" / "served"
+def servers(tag: str, served: Path, pyfunc: Path, log: int) -> list[Server]:
+    """Ours and its peers; the champion in BentoML's store, and as MLflow keeps it."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -111,7 +110,7 @@ def servers(tag: str, model: Path, log: int) -> list[Server]:
             return bento_server.start(tag, "127.0.0.1", port, output, UNLIMITED)
 
     uvicorn = ("-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", *UVICORN)
-    mlflow = ("-m", "mlflow", "models", "serve", "-m", str(model), "-p", "{port}", "--env-manager", "local")
+    mlflow = ("-m", "mlflow", "models", "serve", "-m", str(pyfunc), "-p", "{port}", "--env-manager", "local")
     both = {"/predict_pixels": "/predict_pixels", "/predict": "/predict"}
     return [
         Server(OURS, ours, both),
@@ -371,13 +370,14 @@ def main() -> None:
         sys.exit(f"{PEERS} is missing: make benchmark-serving sets it up")
     bento = read_json(REPORTS / "bento.json")
     champion = bento["models"][bento["champion"]]
-    model = registry.download(registry.registered_model(bento["dataset"]), champion["version"]).folder.parents[1]
+    served = BENTOML_HOME / "models" / champion["tag"].replace(":", "/")
+    pyfunc = registry.download(registry.registered_model(bento["dataset"]), champion["version"]).folder.parents[1]
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack, Path(temporary, "log").open("wb") as log:
         folder = Path(temporary)
         chosen_names = tuple(filter(None, chosen.only.split(",")))
         every = [
             s
-            for s in servers(bento["bento"], model, log.fileno())
+            for s in servers(bento["bento"], served, pyfunc, log.fileno())
             if not chosen_names or s.name.startswith(chosen_names)
         ]
         result: dict[str, Any] = {
@@ -391,7 +391,7 @@ def main() -> None:
         for server in every:
             stack.enter_context(running(server))
         result["loads"] = []
-        for load in loads(model / "artifacts" / "served"):
+        for load in loads(served):
             check_answers(every, load)
             for connections in CONNECTIONS if load.images == 1 else (1,):
                 rows = measure(every, load, connections, chosen.rounds, chosen.seconds, folder)
