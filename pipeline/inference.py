@@ -21,10 +21,10 @@ class Classifier:
     def __init__(self, model: Path | bytes) -> None:
         """`model`: the file or its bytes. Raises ValueError when it is not a LiteRT model of that shape."""
         content = model if isinstance(model, bytes) else Path(model).read_bytes()
-        self._single = _interpreter(content, 1)
-        self._batch = _interpreter(content, BATCH)
+        self._single = _Runner(content, 1)
+        self._batch = _Runner(content, BATCH)
         self._lock = threading.Lock()
-        self.classes = int(self._single.get_output_details()[0]["shape"][1])
+        self.classes = self._single.classes
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (n, classes) for `images`: uint8 (n, 28, 28), ink bright.
@@ -37,27 +37,30 @@ class Classifier:
         whole = len(images) - len(images) % BATCH
         with self._lock:
             for start in range(0, whole, BATCH):
-                answers[start : start + BATCH] = _invoke(self._batch, images[start : start + BATCH])
+                answers[start : start + BATCH] = self._batch(images[start : start + BATCH])
             for index in range(whole, len(images)):
-                answers[index] = _invoke(self._single, images[index : index + 1])[0]
+                answers[index] = self._single(images[index : index + 1])[0]
         return answers
 
 
-def _interpreter(content: bytes, batch: int) -> Interpreter:
-    with quiet(2):  # LiteRT announces its delegate on every load
-        interpreter = Interpreter(model_content=content, num_threads=1)
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    shapes = [tuple(detail["shape"][1:]) for detail in inputs]
-    if shapes != [(28, 28)] or len(outputs) != 1 or outputs[0]["shape"].ndim != 1 or len(outputs[0]["shape"]) != 2:
-        raise ValueError(f"the model's input is {shapes}, not one of (28, 28) with one output of (classes,)")
-    interpreter.resize_tensor_input(inputs[0]["index"], (batch, 28, 28))
-    with quiet(2):
-        interpreter.allocate_tensors()
-    return interpreter
+class _Runner:
+    """An interpreter for a fixed number of images at once."""
 
+    def __init__(self, content: bytes, batch: int) -> None:
+        with quiet(2):  # LiteRT announces its delegate on every load
+            self._interpreter = Interpreter(model_content=content, num_threads=1)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        shapes = [tuple(detail["shape"][1:]) for detail in inputs]
+        if shapes != [(28, 28)] or len(outputs) != 1 or len(outputs[0]["shape"]) != 2:
+            raise ValueError(f"the model's input is {shapes}, not one of (28, 28) with one output of (classes,)")
+        self._input, self._output = inputs[0]["index"], outputs[0]["index"]  # looking them up costs as much as an MLP
+        self.classes = int(outputs[0]["shape"][1])
+        self._interpreter.resize_tensor_input(self._input, (batch, 28, 28))
+        with quiet(2):
+            self._interpreter.allocate_tensors()
 
-def _invoke(interpreter: Interpreter, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], images.astype(np.float32))
-    interpreter.invoke()
-    answers: NDArray[np.float32] = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    return answers
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self._interpreter.set_tensor(self._input, images.astype(np.float32))
+        self._interpreter.invoke()
+        answers: NDArray[np.float32] = self._interpreter.get_tensor(self._output)
+        return answers

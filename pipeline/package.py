@@ -106,7 +106,7 @@ def shared_modules() -> set[str]:
     found: set[str] = set()
     waiting = list((ROOT / "serving").glob("*.py"))
     while waiting:
-        imports = re.findall(r"^from pipeline\.(\w+) import", waiting.pop().read_text(encoding="utf-8"), re.MULTILINE)
+        imports = re.findall(r"^ *from pipeline\.(\w+) import", waiting.pop().read_text(encoding="utf-8"), re.MULTILINE)
         new = set(imports) - found
         found |= new
         waiting += [ROOT / "pipeline" / f"{module}.py" for module in new]

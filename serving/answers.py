@@ -1,16 +1,20 @@
 """From pixels to the answers of the interface: what the routes return, as typed objects."""
 
+from __future__ import annotations
+
 import math
 import uuid
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.preprocessing import Digit
-from pipeline.segmentation import Box
-from serving.models import Models, ServedModel
+if TYPE_CHECKING:  # BentoML's supervising process knows the types and never answers
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipeline.preprocessing import Digit
+    from pipeline.segmentation import Box
+    from serving.models import Models, ServedModel
 
 Pixels = list[list[int]]
 
@@ -125,6 +129,8 @@ def answer(model: ServedModel, images: NDArray[np.uint8]) -> list[dict[str, Any]
 
 def answer_number(model: ServedModel, lines: list[list[tuple[Box, Digit]]]) -> dict[str, Any]:
     """A `NumberAnswer` without its id, as a plain dict, for the digits that were found, line by line."""
+    import numpy as np
+
     found = [pair for line in lines for pair in line]
     if not found:
         return {"number": "", "confidence": 0.0, "digits": []}

@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+import orjson
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -34,6 +35,15 @@ REPORT_HEADERS = {
 }
 Seen = TypeVar("Seen")
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class JSONResponse(Response):
+    """JSON, written ten times as fast as by the standard library."""
+
+    media_type = "application/json"
+
+    def render(self, content: object) -> bytes:
+        return orjson.dumps(content)
 
 
 def create_app(models: Callable[[], Models], settings: Settings, bentoml: ASGIApp) -> Starlette:

@@ -1,24 +1,25 @@
 """The outermost ASGI layer, the first to see a request and the last its answer: limits, counts and logs them all."""
 
+import logging
 import math
 import time
 from typing import Any
 
-from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.answers import new_request_id
+from serving.draining import QUIET_SECONDS, Drain
 from serving.logs import log
 from serving.settings import Settings
 
 PROBES = frozenset({"/livez", "/readyz"})  # answered by BentoML however busy the service is, and not logged
-SECURITY_HEADERS = {
-    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'",
-    "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
+SECURITY_HEADERS = (
+    (b"content-security-policy", b"default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
 OTHER = "other"  # how paths are counted that are no route: a label never takes a value from outside
 
 
@@ -33,15 +34,19 @@ class FrontDoor:
         self._exact = frozenset(path for path in routes if not path.endswith("/") or path == "/")
         self._below = tuple(sorted(routes - self._exact))
         self._metrics: Metrics | None = None
+        self._latest = 0.0  # when the latest request began
+        self._drain = Drain(lambda: self._in_flight > 0 or time.perf_counter() - self._latest < QUIET_SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in PROBES:
+            if scope["type"] == "lifespan":
+                self._drain.install()
             await self._bentoml(scope, receive, send)
             return
         route = self._name(scope["path"])
         if self._metrics is None:  # here, where BentoML has prepared its worker for several processes' metrics
             self._metrics = Metrics()
-        started = time.perf_counter()
+        started = self._latest = time.perf_counter()
         request_id = scope.setdefault("state", {})["request_id"] = new_request_id()
         status = 500
 
@@ -49,10 +54,12 @@ class FrontDoor:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                named = {name for name, _ in message["headers"]}
+                missing = [header for header in SECURITY_HEADERS if header[0] not in named]
+                headers = [*message["headers"], (b"x-request-id", request_id.encode()), *missing]
+                if self._drain.begun:
+                    headers.append((b"connection", b"close"))
+                message = {**message, "headers": headers}
             await send(message)
 
         answer = _TOO_BUSY if self._in_flight >= self._limit else self._application
@@ -65,16 +72,17 @@ class FrontDoor:
             self._in_flight -= 1
             seconds = time.perf_counter() - started
             self._metrics.count(route, status, seconds)
-            log.info(
-                "request",
-                extra={
-                    "request_id": request_id,
-                    "method": scope["method"][:10],
-                    "route": route,
-                    "status": status,
-                    "milliseconds": round(1000 * seconds, 3),
-                },
-            )
+            if log.isEnabledFor(logging.INFO):
+                log.info(
+                    "request",
+                    extra={
+                        "request_id": request_id,
+                        "method": scope["method"][:10],
+                        "route": route,
+                        "status": status,
+                        "milliseconds": round(1000 * seconds, 3),
+                    },
+                )
 
     def _name(self, path: str) -> str:
         if path in self._exact:

@@ -55,13 +55,13 @@ JSON = st.recursive(
 )
 
 
-@given(st.lists(JSON, max_size=4))
 def test_a_whole_number_may_be_written_with_a_point() -> None:
     assert parse_pixels([with_pixel(7.0)])[0, 3, 4] == 7
     with pytest.raises(RequestError, match="a pixel is 300"):
         parse_pixels([with_pixel(300.0)])
 
 
+@given(st.lists(JSON, max_size=4))
 def test_nothing_but_a_refusal_comes_of_nonsense(images: list) -> None:
     with pytest.raises(RequestError):
         parse_pixels(images)

@@ -1,0 +1,142 @@
+"""The service under load: no error, no growing memory, and a stop that loses no request; with one and two workers."""
+
+import asyncio
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from pipeline import bento_server
+from pipeline.files import read_json
+from tests.conftest import Project
+from tests.serving.test_service import picture
+
+pytestmark = pytest.mark.slow
+
+CONNECTIONS = 64
+SECONDS = 30
+SETTLED = 12  # seconds after which every kind of request has been answered many times
+GROWTH = 12_000_000  # bytes that memory may still take after that; a lost body or answer a request would be more
+
+REFUSED = ConnectionRefusedError  # before anything was accepted
+Ask = Callable[[str, bytes], Awaitable[int]]
+
+
+def pixels(count: int = 1) -> bytes:
+    return json.dumps({"images": np.random.default_rng(0).integers(0, 256, (count, 28, 28)).tolist()}).encode()
+
+
+REQUESTS = [
+    ("/predict_pixels", pixels(), 200),
+    ("/predict", picture(), 200),
+    ("/predict_pixels", pixels(), 200),
+    ("/compare", picture(), 200),
+    ("/predict_pixels", pixels(64), 200),
+    ("/predict", b"a text", 415),
+    ("/predict_pixels", b"[]", 422),
+    ("/nothing/there", b"x", 404),
+]
+
+
+@contextmanager
+def served(project: Project, **environment: str) -> Iterator[tuple[int, psutil.Process]]:
+    """The project's Bento on a free port; gives the port and the process that was started."""
+    port = bento_server.free_port()
+    home, bento_server.BENTOML_HOME = bento_server.BENTOML_HOME, project.folder / ".bentoml"
+    try:
+        tag = read_json(project.folder / "reports" / "bento.json")["bento"]
+        with Path(project.folder, "load.log").open("wb") as log:
+            server = bento_server.start(tag, "127.0.0.1", port, log, {"DIGITS_LOG_LEVEL": "warning", **environment})
+    finally:
+        bento_server.BENTOML_HOME = home
+    try:
+        bento_server.wait_until_ready(server, f"http://127.0.0.1:{port}")
+        yield port, psutil.Process(server.pid)
+    finally:
+        bento_server.stop(server)
+
+
+def memory(process: psutil.Process) -> int:
+    """Bytes that only this process and its children use."""
+    return sum(member.memory_full_info().uss for member in [process, *process.children(recursive=True)])
+
+
+class Connection:
+    """One connection of HTTP/1.1, opened anew where the server closed it with an answer; says which requests got none."""
+
+    def __init__(self, port: int, keep: bool = True) -> None:
+        self._port, self._keep = port, keep
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, path: str, body: bytes) -> int:
+        """The answer's status. Raises ConnectionRefusedError before anything was sent, OSError or EOFError after."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        kept = "keep-alive" if self._keep else "close"
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: {kept}\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        await reader.readexactly(int(answer.split("content-length: ")[1].split("\r\n")[0]))
+        if "connection: close" in answer:
+            writer.close()
+            self._streams = None
+        return int(answer.split(" ")[1])
+
+
+async def hammer(port: int, until: Callable[[], bool], keep: bool = True) -> Counter[str]:
+    """Ask over CONNECTIONS connections until `until()`; counts of what was answered otherwise than expected."""
+    seen: Counter[str] = Counter()
+
+    async def one(number: int) -> None:
+        connection = Connection(port, keep)
+        while not until():
+            path, body, expected = REQUESTS[number % len(REQUESTS)]
+            number += 1
+            try:
+                status = await connection.ask(path, body)
+            except ConnectionRefusedError:
+                seen["refused"] += 1
+                return
+            except (OSError, EOFError) as error:
+                seen[f"lost: {error!r}"] += 1
+                return
+            seen["as expected" if status == expected else f"{path}: {status}"] += 1
+
+    await asyncio.gather(*(one(number) for number in range(CONNECTIONS)))
+    return seen
+
+
+def test_64_connections_get_no_error_and_memory_stays(project: Project) -> None:
+    with served(project, DIGITS_WORKERS="2") as (port, process):
+        began = time.monotonic()
+        held: list[int] = []
+
+        def over() -> bool:
+            if time.monotonic() - began > SETTLED and not held:
+                held.append(memory(process))
+            return time.monotonic() - began > SECONDS
+
+        seen = asyncio.run(hammer(port, over))
+        assert set(seen) == {"as expected"} and seen.total() > 20 * CONNECTIONS
+        assert memory(process) - held[0] < GROWTH
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("keep", [True, False], ids=["kept connections", "a connection each"])
+def test_a_stop_under_load_loses_no_request(project: Project, workers: str, keep: bool) -> None:
+    with served(project, DIGITS_WORKERS=workers) as (port, process):
+
+        async def stop_amid() -> Counter[str]:
+            asyncio.get_running_loop().call_later(2, process.send_signal, signal.SIGTERM)
+            return await hammer(port, lambda: not process.is_running(), keep)
+
+        seen = asyncio.run(asyncio.wait_for(stop_amid(), 60))
+        assert set(seen) == {"as expected", "refused"} and seen["refused"] == CONNECTIONS
