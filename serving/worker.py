@@ -17,6 +17,7 @@ from serving.protocol import bound_heads
 from serving.reload import Watcher, load_directory
 from serving.requests import RequestError, choose_model, parse_pixels
 from serving.settings import Settings
+from serving.tracing import traced
 
 PACKAGED = Path(__file__).with_name("packaged.json")  # written by the stage `package`: champion, tags and versions
 _served: list[Models] = []  # the models of this process: one element, replaced as a whole
@@ -27,7 +28,7 @@ def create_front_door(bentoml_app: ASGIApp, settings: Settings) -> ASGIApp:
     bound_heads()
     application = create_app(served_models, settings, bentoml_app)
     routes = frozenset(route.path.replace("{name}", "") for route in application.routes)  # type: ignore[attr-defined]
-    return FrontDoor(bentoml_app, application, settings, routes)
+    return traced(FrontDoor(bentoml_app, application, settings, routes), "digits")
 
 
 def start(settings: Settings) -> None:

@@ -69,7 +69,7 @@ def memory(process: psutil.Process) -> int:
 
 
 class Connection:
-    """One connection of HTTP/1.1, opened anew where the server closed it with an answer; says which requests got none."""
+    """One connection of HTTP/1.1, opened anew where the server closed it after an answer."""
 
     def __init__(self, port: int, keep: bool = True) -> None:
         self._port, self._keep = port, keep

@@ -1,0 +1,34 @@
+"""Traces by OpenTelemetry, off unless `OTEL_TRACES_EXPORTER` names an exporter: they cost as much as an answer."""
+
+import os
+from importlib.metadata import entry_points
+
+from starlette.types import ASGIApp
+
+VARIABLE = "OTEL_TRACES_EXPORTER"  # OpenTelemetry's own; as are OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER, ...
+NOT_TRACED = "livez,readyz,metrics"
+
+
+def traced(app: ASGIApp, service: str) -> ASGIApp:
+    """`app`, with one span a request where an exporter is named: `console`, or `otlp` where its package is installed.
+
+    Raises ValueError for an exporter that is not there.
+    """
+    name = os.environ.get(VARIABLE, "") or "none"
+    if name == "none":
+        return app
+    found = [entry for entry in entry_points(group="opentelemetry_traces_exporter") if entry.name == name]
+    if not found:
+        raise ValueError(
+            f"{VARIABLE} is {name!r} and no such exporter is installed; expected none, console, or the name of one: "
+            "`otlp` comes with the package opentelemetry-exporter-otlp-proto-http"
+        )
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=Resource.create({"service.name": service}))
+    provider.add_span_processor(BatchSpanProcessor(found[0].load()()))
+    middleware: ASGIApp = OpenTelemetryMiddleware(app, excluded_urls=NOT_TRACED, tracer_provider=provider)
+    return middleware
