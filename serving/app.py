@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pipeline.answers import ENOUGH
 from pipeline.preprocessing import to_digit
 from pipeline.segmentation import find_digits
 from serving.answers import answer, answer_number, describe, new_request_id
@@ -20,7 +21,6 @@ from serving.openapi import openapi_document
 from serving.requests import RequestError, choose_model, read_image, read_pixels
 from serving.settings import Settings
 
-ENOUGH = 1024  # pixels a side of a picture of one digit; preprocessing goes on with fewer
 PAGE = Path(__file__).parent / "page"
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'",
