@@ -101,9 +101,7 @@ def ask_all(
 def show(answers: Iterator[dict[str, Any]]) -> bool:
     """Print a table of all answers; whether one is an error."""
     console = Console(width=None if sys.stdout.isatty() else 200)
-    table = Table(
-        "picture", "digit", "confidence", "model", "note", box=None, header_style="bold", pad_edge=False
-    )
+    table = Table("picture", "digit", "confidence", "model", "note", box=None, header_style="bold", pad_edge=False)
     failed = False
     for answer in answers:
         name = Text(answer["file"], overflow="fold")
