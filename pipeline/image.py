@@ -21,7 +21,6 @@ from pipeline.terminal import PipelineError, say, stage
 
 PYTHON: Final = "3.11"  # the base image's; bytecode and wheels are for one minor version
 GLIBC: Final = "2_28"  # the oldest C library that the wheels ask for: Debian 10 and later
-NAME: Final = "digits"
 
 
 def main(*arguments: str) -> None:
@@ -30,8 +29,9 @@ def main(*arguments: str) -> None:
 
 @click.command()
 @click.option("--base-image", default="python:3.11-slim", show_default=True, help="One with Python 3.11 as python3.")
-def options(base_image: str) -> None:
-    """Make the image digits:latest of the Bento that was built last."""
+@click.option("--name", default="digits", show_default=True, help="The image's name.")
+def options(base_image: str, name: str) -> None:
+    """Make an image of the Bento that was built last, tagged `latest` and with the Bento's version."""
     os.environ["BENTOML_HOME"] = str(BENTOML_HOME)
     try:
         packaged = read_json(REPORTS / "bento.json")
@@ -46,10 +46,11 @@ def options(base_image: str) -> None:
         copy_bento(packaged, context / "bento")
         install(context / "bento" / "env" / "python" / "requirements.txt", context / "packages")
         make_readable(context)
-        build(builder, context, base_image, packaged["bento"])
-    added = (size(builder, f"{NAME}:latest") - size(builder, base_image)) / 1e6
-    say(f"{NAME}:latest is {packaged['bento']}, {added:.0f} MB above {base_image}; run it:")
-    say(f"  {builder} run --rm --read-only --tmpfs /tmp --cap-drop ALL -p 127.0.0.1:3000:3000 {NAME}")
+        version = packaged["bento"].split(":")[1]
+        build(builder, context, base_image, name, version)
+    added = (size(builder, f"{name}:latest") - size(builder, base_image)) / 1e6
+    say(f"{name}:latest and {name}:{version} are {added:.0f} MB above {base_image}; run it:")
+    say(f"  {builder} run --rm --read-only --tmpfs /tmp --cap-drop ALL -p 127.0.0.1:3000:3000 {name}")
 
 
 def engine() -> str:
@@ -96,10 +97,11 @@ def make_readable(folder: Path) -> None:
         path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
 
 
-def build(builder: str, context: Path, base_image: str, bento: str) -> None:
+def build(builder: str, context: Path, base_image: str, name: str, version: str) -> None:
     """Build and tag the image. Raises PipelineError with the end of what the builder said."""
     command = [builder, "build", "--file", str(context / "Containerfile"), "--build-arg", f"BASE_IMAGE={base_image}"]
-    command += ["--tag", f"{NAME}:latest", "--tag", bento, "--label", f"org.opencontainers.image.version={bento}"]
+    command += ["--tag", f"{name}:latest", "--tag", f"{name}:{version}"]
+    command += ["--label", f"org.opencontainers.image.version={version}"]
     if builder == "podman":
         command += ["--format", "docker"]  # OCI's own has no health check
     run([*command, str(context)], "the image cannot be built")
