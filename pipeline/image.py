@@ -32,7 +32,6 @@ def main(*arguments: str) -> None:
 @click.option("--name", default="digits", show_default=True, help="The image's name.")
 def options(base_image: str, name: str) -> None:
     """Make an image of the Bento that was built last, tagged `latest` and with the Bento's version."""
-    os.environ["BENTOML_HOME"] = str(BENTOML_HOME)
     try:
         packaged = read_json(REPORTS / "bento.json")
     except FileNotFoundError:
@@ -63,6 +62,7 @@ def engine() -> str:
 
 def copy_bento(packaged: dict[str, Any], bento: Path) -> None:
     """The Bento's folder with its models inside, where BentoML looks for them when it serves a folder."""
+    os.environ["BENTOML_HOME"] = str(BENTOML_HOME)
     import bentoml
 
     try:

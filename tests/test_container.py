@@ -15,6 +15,7 @@ import requests
 
 from pipeline.bento_server import free_port
 from pipeline.image import engine, size
+from pipeline.image import main as make_image
 from pipeline.terminal import PipelineError
 from tests.conftest import Project
 
@@ -118,21 +119,8 @@ def test_it_is_small_and_lean(builder: str, image: str, container: Container) ->
     assert 50e6 < added <= 280e6
     packages = set(container.inside("ls", "/opt/digits/packages").stdout.split())
     assert {"ai_edge_litert", "bentoml", "numpy"} < packages
-    assert not packages & {
-        "tensorflow",
-        "keras",
-        "mlflow",
-        "dvc",
-        "great_expectations",
-        "pandas",
-        "sklearn",
-        "pip",
-        "bin",
-    }
-    assert (
-        container.inside("python3", "-m", "pip", "--version").returncode == 0
-        or "No module" in container.inside("python3", "-m", "pip", "--version").stderr
-    )
+    unwanted = {"tensorflow", "keras", "mlflow", "dvc", "great_expectations", "pandas", "sklearn", "pip", "bin"}
+    assert packages & unwanted == set()
 
 
 def addresses() -> list[str]:
@@ -173,7 +161,7 @@ def test_it_stops_when_asked(container: Container) -> None:
     assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == "exited 0"  # 137: was killed
 
 
-def test_without_a_bento_it_says_what_to_do(tmp_path: Path) -> None:
-    script = "from pipeline import image, paths; from pathlib import Path; image.REPORTS = Path('none'); image.main()"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 1 and "nothing was packaged yet; run: make repro" in done.stderr
+def test_without_a_bento_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.image.REPORTS", tmp_path)
+    with pytest.raises(PipelineError, match="nothing was packaged yet; run: make repro"):
+        make_image()
