@@ -130,7 +130,7 @@ def join(parts: list[Path], schema: pa.Schema, output: Path) -> tuple[int, int]:
     uncertain = errors = 0
     with replacing(output) as stream, pq.ParquetWriter(stream, schema) as writer:
         for file in parts:
-            table = pq.read_table(file, schema=schema)
+            table = pq.ParquetFile(file).read()
             writer.write_table(table)
             uncertain += table["reason"].length() - table["reason"].null_count
             errors += table["error"].length() - table["error"].null_count
