@@ -49,6 +49,7 @@ lint: .venv/.dev ## check style, formatting and types
 	@ruff format --check .
 	@mypy
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
 format: .venv/.dev ## put the code into its standard form
 	@ruff check --fix --quiet . ; ruff format --quiet .

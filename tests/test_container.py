@@ -59,7 +59,9 @@ def image(builder: str, project: Project, tmp_path_factory: pytest.TempPathFacto
     said = project.run(*command, UV_FIND_LINKS=index, **links)
     assert f"{NAME}:latest and {NAME}:" in said
     yield f"{NAME}:latest"
-    subprocess.run([builder, "rmi", "--force", f"{NAME}:latest"], capture_output=True)
+    command = [builder, "image", "inspect", "--format", "{{.Id}}", f"{NAME}:latest"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    subprocess.run([builder, "rmi", "--force", made], capture_output=True)  # whatever its tags
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +81,12 @@ def container(builder: str, image: str) -> Iterator[Container]:
 
 
 def wait_for(container: Container) -> Container:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         try:
             if requests.get(f"{container.url}/readyz", timeout=5).status_code == 200:
                 return container
-        except requests.ConnectionError:
+        except requests.RequestException:
             time.sleep(0.2)
     logs = subprocess.run([container.builder, "logs", container.name], capture_output=True, text=True)
     pytest.fail(f"the container was not ready:\n{(logs.stdout + logs.stderr)[-3000:]}")

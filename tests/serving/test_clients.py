@@ -6,8 +6,12 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import bentoml
 import numpy as np
@@ -174,12 +178,31 @@ def test_without_a_service_the_client_says_how_to_start_one(pictures: Path) -> N
     client(status=2)
 
 
-def test_the_client_waits_where_it_is_asked_to(project: Project, pictures: Path) -> None:
-    tag = read_json(project.folder / "reports" / "bento.json")["bento"]
-    with serve(project, tag, DIGITS_RATE_PER_MINUTE="2") as url:
-        picture = str(pictures / "digit.png")
-        said, _ = client(*[picture] * 3, "--json", "--url", url)
-    assert ["prediction" in json.loads(line) for line in said.splitlines()] == [True] * 3
+class Busy(BaseHTTPRequestHandler):
+    """Refuses every other request with 429, as a service with a limit does, but only for a second."""
+
+    seen: ClassVar[list[float]] = []
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.seen.append(time.monotonic())
+        status = 200 if len(self.seen) % 2 == 0 else 429
+        body = json.dumps({"prediction": 1} if status == 200 else {"error": "wait"}).encode()
+        self.send_response(status)
+        self.send_header("retry-after", "1")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_the_client_waits_as_long_as_it_is_asked_to(pictures: Path) -> None:
+    picture = str(pictures / "digit.png")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        said, _ = client(picture, picture, "--json", "--url", f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert [json.loads(line) for line in said.splitlines()] == [{"file": picture, "prediction": 1}] * 2
+    assert len(Busy.seen) == 4 and Busy.seen[1] - Busy.seen[0] >= 1 <= Busy.seen[3] - Busy.seen[2]
 
 
 def test_bentomls_own_client_works_with_and_without_a_key(project: Project, service: str, locked: str) -> None:
