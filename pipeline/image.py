@@ -37,6 +37,7 @@ def options(base_image: str, name: str) -> None:
     except FileNotFoundError:
         raise PipelineError("reports/bento.json is missing: nothing was packaged yet; run: make repro") from None
     builder = engine()
+    have(builder, base_image)
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
         (context / "state").mkdir()
@@ -58,6 +59,12 @@ def engine() -> str:
         if shutil.which(name) and subprocess.run([name, "info"], capture_output=True).returncode == 0:
             return name
     raise PipelineError("neither docker nor podman works here; start docker, or install podman")
+
+
+def have(builder: str, image: str) -> None:
+    """Pull an image unless it is here. Raises PipelineError where it cannot be had."""
+    if subprocess.run([builder, "image", "inspect", image], capture_output=True).returncode != 0:
+        run([builder, "pull", image], f"the base image {image} cannot be had, name another by BASE_IMAGE=")
 
 
 def copy_bento(packaged: dict[str, Any], bento: Path) -> None:

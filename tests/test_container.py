@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from pipeline.bento_server import free_port
-from pipeline.image import engine, size
+from pipeline.image import engine, have, size
 from pipeline.image import main as make_image
 from pipeline.terminal import PipelineError
 from tests.conftest import Project
@@ -41,12 +41,9 @@ def builder() -> str:
     """docker or podman, with the base image at hand."""
     try:
         found = engine()
+        have(found, BASE_IMAGE)
     except PipelineError as error:
-        pytest.skip(str(error))
-    if subprocess.run([found, "image", "inspect", BASE_IMAGE], capture_output=True).returncode != 0:
-        pulled = subprocess.run([found, "pull", BASE_IMAGE], capture_output=True, text=True)
-        if pulled.returncode != 0:
-            pytest.skip(f"the base image {BASE_IMAGE} is not here and cannot be had; name another: BASE_IMAGE=")
+        pytest.skip(str(error).splitlines()[0])
     return found
 
 
