@@ -1,11 +1,12 @@
 # Daily work with the project; `make help` lists the targets. Everything happens inside .venv and this folder.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test setup repro serve mlflow report docs lint format lock clean benchmark-serving
+.PHONY: help run test setup repro serve image mlflow report docs lint format lock clean benchmark-serving
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
 MLFLOW_PORT ?= 5000
+BASE_IMAGE ?= python:3.11-slim
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV_VERSION := 0.13.8
@@ -31,6 +32,9 @@ repro: setup ## run every stage whose code, data or params changed
 serve: setup ## serve the Bento that was built last (HOST=, PORT=)
 	@python -m pipeline.serve --host $(HOST) --port $(PORT)
 
+image: setup ## the Bento that was built last as a container image, by docker or podman (BASE_IMAGE=)
+	@python -m pipeline.image --base-image $(BASE_IMAGE)
+
 mlflow: setup ## MLflow's pages: experiments, runs, registry (MLFLOW_PORT=)
 	@python -m pipeline.tracking --port $(MLFLOW_PORT)
 
@@ -53,6 +57,7 @@ lint: .venv/.dev ## check style, formatting and types
 	@ruff format --check .
 	@mypy
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
 format: .venv/.dev ## put the code into its standard form
 	@ruff check --fix --quiet . ; ruff format --quiet .

@@ -120,7 +120,9 @@ def build(packaged: dict[str, Any], dataset: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
         shutil.copytree(
-            ROOT / "serving", context / "serving", ignore=shutil.ignore_patterns("__pycache__", "packaged.json")
+            ROOT / "serving",
+            context / "serving",
+            ignore=shutil.ignore_patterns("__pycache__", "packaged.json", "client.py"),
         )
         (context / "pipeline").mkdir()
         for module in ("__init__", *sorted(shared_modules())):

@@ -102,29 +102,10 @@ def new_request_id() -> str:
 
 def answer(model: ServedModel, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
     """One `Answer` as a plain dict for each of `images`: uint8 (n, 28, 28), ink bright."""
-    threshold = model.card["threshold"]
-    blank = (images == 0).all(axis=(1, 2)).tolist()
-    answers = model.classifier.probabilities(images)
-    score = model.non_digit_score
-    refused = score.refuses(answers, images).tolist() if score else [False] * len(images)
-    rows = []
-    for probabilities, empty, strange in zip(answers, blank, refused, strict=True):
-        prediction = int(probabilities.argmax())
-        confidence = float(probabilities[prediction])
-        doubt = "not_a_digit" if strange else "low_confidence" if confidence < threshold else None
-        reason = "blank" if empty else doubt
-        rows.append(
-            {
-                "prediction": prediction,
-                "confidence": confidence,
-                "probabilities": probabilities.tolist(),
-                "model": model.name,
-                "version": model.version,
-                "uncertain": reason is not None,
-                "reason": reason,
-            }
-        )
-    return rows
+    from pipeline.answers import answer_images
+
+    rows = answer_images(images, model.classifier, model.card["threshold"], model.non_digit_score)
+    return [{**row, "model": model.name, "version": model.version} for row in rows]
 
 
 def answer_number(model: ServedModel, lines: list[list[tuple[Box, Digit]]]) -> dict[str, Any]:

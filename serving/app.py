@@ -15,6 +15,7 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pipeline.answers import ENOUGH
 from pipeline.preprocessing import Digit, to_digit
 from pipeline.segmentation import Box, find_digits
 from serving.access import Access
@@ -25,7 +26,6 @@ from serving.openapi import openapi_document
 from serving.requests import RequestError, choose_model, decode, read_image_file, read_pixels
 from serving.settings import Settings
 
-ENOUGH = 1024  # pixels a side of a picture of one digit; preprocessing goes on with fewer
 LARGE = 50_000  # bytes of a picture from which on it is decoded beside the other requests, not between them
 PAGE = Path(__file__).parent / "page"
 REPORT = Path(__file__).with_name("report.html")  # put there by the stage `package`

@@ -1,0 +1,150 @@
+"""compose.yaml: its form, its promises, and its MLflow run for real on PostgreSQL, registered into and served from."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import sqlalchemy as sql
+import yaml
+
+from pipeline.bento_server import free_port, stop
+from pipeline.files import read_json
+from tests.conftest import REPOSITORY, Project, serve
+from tests.postgres import postgres, postgres_url
+from tests.test_repository import pins
+
+__all__ = ["postgres", "postgres_url"]  # fixtures
+
+COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+
+
+def test_its_form_is_that_of_the_specification() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*command, str(REPOSITORY / "compose.yaml")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_has_as_few_rights_as_it_can(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True and service["cap_drop"] == ["ALL"] and "/tmp" in service["tmpfs"]
+    assert service["security_opt"] == ["no-new-privileges:true"] and "privileged" not in service
+    assert {"healthcheck", "mem_limit", "pids_limit", "restart"} <= service.keys()
+    assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in service.get("ports", []))
+
+
+def test_what_is_written_is_written_to_volumes_of_its_own() -> None:
+    used = [mount.split(":")[0] for service in SERVICES.values() for mount in service["volumes"]]
+    assert sorted(used) == sorted(COMPOSE["volumes"]) and len(set(used)) == len(used)
+
+
+def test_secrets_are_asked_for_and_never_given() -> None:
+    wanted = set()
+    for service in SERVICES.values():
+        for name, value in service["environment"].items():
+            if re.search(r"PASSWORD|KEY|SECRET|TOKEN", name):
+                asked = re.fullmatch(r"\$\{(\w+):\?.+\}", value)
+                assert asked, f"{name} is given as {value!r}"
+                wanted.add(asked[1])
+    example = (REPOSITORY / ".env.example").read_text()
+    assert set(re.findall(r"^(\w+)=(.*)$", example, re.MULTILINE)) == {(name, "") for name in wanted}
+    ignored = subprocess.run(["git", "check-ignore", ".env"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert ignored.stdout.strip() == ".env"
+
+
+def test_its_mlflow_is_the_one_that_the_pipeline_uses() -> None:
+    inside = dict(re.findall(r"(\w+)(?:\[binary\])?==(\S+)", SERVICES["mlflow"]["build"]["dockerfile_inline"]))
+    ours = pins("requirements.txt")
+    assert inside == {name: ours[name] for name in ("mlflow", "psycopg")}
+
+
+def test_the_service_runs_as_its_image_promises() -> None:
+    containerfile = (REPOSITORY / "deploy" / "Containerfile").read_text()
+    check = re.search(r"HEALTHCHECK .*CMD (\[.*\])", containerfile)
+    assert check and ["CMD", *json.loads(check[1])] == SERVICES["service"]["healthcheck"]["test"]
+    assert SERVICES["service"]["volumes"] == ["predictions:/var/lib/digits"]
+    assert "state /var/lib/digits" in containerfile and "EXPOSE 3000" in containerfile
+
+
+@pytest.fixture
+def mlflow_server(postgres_url: str, tmp_path: Path) -> Iterator[str]:
+    """MLflow's server as compose.yaml starts it, but on this machine's PostgreSQL and loopback; gives its URL."""
+    definition, port = SERVICES["mlflow"], free_port()
+    url = f"http://127.0.0.1:{port}"
+    here = {
+        "MLFLOW_BACKEND_STORE_URI": postgres_url,
+        "MLFLOW_ARTIFACTS_DESTINATION": str(tmp_path / "artifacts"),
+        "MLFLOW_HOST": "127.0.0.1",
+        "MLFLOW_PORT": str(port),
+        "HOME": str(tmp_path),
+    }
+    settings = {
+        name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", str(value)) for name, value in definition["environment"].items()
+    }
+    assert here.keys() <= settings.keys()
+    del settings["PGPASSWORD"]
+    program, *arguments = definition["command"]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            [str(Path(sys.executable).with_name(program)), *arguments],
+            env={**os.environ, **settings, **here}, cwd=tmp_path, stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+            check = definition["healthcheck"]["test"][1:]
+            assert "127.0.0.1:5000" in check[-1]
+            check[-1] = check[-1].replace("127.0.0.1:5000", f"127.0.0.1:{port}")
+            for _ in range(120):
+                if subprocess.run(check, capture_output=True).returncode == 0:
+                    break
+                assert server.poll() is None, (tmp_path / "log").read_text()[-3000:]
+            else:
+                pytest.fail((tmp_path / "log").read_text()[-3000:])
+            yield url
+        finally:
+            stop(server)
+
+
+@pytest.mark.slow
+def test_the_pipeline_registers_into_it_and_the_service_is_packaged_from_it(
+    project: Project, mlflow_server: str, postgres_url: str, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(project.folder, tmp_path / "project", symlinks=True)
+    for own in ("mlflow.db", "digits.db", "reports/bento.json", "reports/registered.json"):
+        (copy / own).unlink()
+    for own in ("mlartifacts", ".bentoml"):
+        shutil.rmtree(copy / own)
+    elsewhere = Project.__new__(Project)
+    elsewhere.folder = copy
+    server = {"MLFLOW_TRACKING_URI": mlflow_server}
+    output = elsewhere.repro("--single-item", "--force", "register", "package", **server)
+    assert "promoted: version 1: first champion" in output.replace("version 2", "version 1")
+    elsewhere.run("python", "-m", "pipeline.register", "--check", **server)
+    assert not (copy / "mlflow.db").exists() and not (copy / "mlartifacts").exists()
+
+    engine = sql.create_engine(postgres_url)
+    with engine.connect() as connection:
+        versions = connection.execute(sql.text("select name, version, source from model_versions")).all()
+        aliases = set(connection.execute(sql.text("select alias from registered_model_aliases")).scalars())
+    engine.dispose()
+    assert {name for name, _, _ in versions} == {"optdigits-classifier"} and len(versions) == 2
+    assert aliases == {"champion", "mlp", "cnn"}
+    kept = {path.name for path in (tmp_path / "artifacts").rglob("*") if path.is_file()}
+    assert {"model.tflite", "model.json", "known_digits.npz", "comparison.html"} <= kept
+
+    packaged = read_json(copy / "reports" / "bento.json")
+    with serve(elsewhere, packaged["bento"]) as url:
+        served = requests.get(f"{url}/model", timeout=30).json()
+    run_ids = {card["run_id"] for card in served["models"].values()}
+    assert served["champion"] == packaged["champion"] and set(served["models"]) == {"mlp", "cnn"}
+    for run_id in run_ids:
+        found = requests.get(f"{mlflow_server}/api/2.0/mlflow/runs/get", params={"run_id": run_id}, timeout=30)
+        assert found.json()["run"]["info"]["status"] == "FINISHED"
