@@ -21,6 +21,9 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
 
 
+ignore_corrections = shutil.ignore_patterns("*.npz", "*.dvc")
+
+
 class Project:
     """A copy of the repository in a folder of its own, with smaller models, as a person would have cloned it."""
 
@@ -28,7 +31,7 @@ class Project:
         self.folder = folder
         ignore = shutil.ignore_patterns("__pycache__", ".*_cache", "*.pyc")
         for item in REPOSITORY.iterdir():
-            if item.name in NOT_COPIED or item.name.endswith("_cache"):
+            if item.name in NOT_COPIED or item.name.endswith("_cache") or item.name.startswith("digits.db-"):
                 continue
             if item.is_dir():
                 shutil.copytree(item, folder / item.name, ignore=ignore)
@@ -36,6 +39,7 @@ class Project:
                 shutil.copy(item, folder / item.name)
         for left in (".dvc/cache", ".dvc/tmp", "reports"):
             shutil.rmtree(folder / left, ignore_errors=True)
+        shutil.copytree(REPOSITORY / "data" / "feedback", folder / "data" / "feedback", ignore=ignore_corrections)
         (folder / "dvc.lock").unlink(missing_ok=True)
         self.change(shrink)
         lower_bars(folder)
