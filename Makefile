@@ -1,7 +1,7 @@
 # Daily work with the project; `make help` lists the targets. Everything happens inside .venv and this folder.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test setup repro serve mlflow report docs lint format lock clean
+.PHONY: help run test setup repro serve monitor feedback review mlflow report docs lint format lock clean
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
@@ -18,7 +18,7 @@ run: setup ## set up, build the pipeline, serve the page (HOST=, PORT=)
 	@python -m pipeline.fetch --retry-fallback
 	@dvc repro
 	@python -m pipeline.register --check || dvc repro --single-item --force register package
-	@python -m pipeline.serve --host $(HOST) --port $(PORT)
+	@DIGITS_LOG_PREDICTIONS=$${DIGITS_LOG_PREDICTIONS:-true} python -m pipeline.serve --host $(HOST) --port $(PORT)
 
 test: .venv/.dev ## set up what tests need, then run all tests (PYTEST="-k name" for some)
 	@python -m pytest $(PYTEST)
@@ -30,6 +30,15 @@ repro: setup ## run every stage whose code, data or params changed
 
 serve: setup ## serve the Bento that was built last (HOST=, PORT=)
 	@python -m pipeline.serve --host $(HOST) --port $(PORT)
+
+monitor: setup ## hold logged requests against training: reports/monitor.html; fails on drift and on too little data
+	@python -m pipeline.monitor
+
+feedback: setup ## export accepted corrections for DVC and the next training
+	@python -m pipeline.feedback
+
+review: setup ## decide on corrections that wait
+	@python -m pipeline.review
 
 mlflow: setup ## MLflow's pages: experiments, runs, registry (MLFLOW_PORT=)
 	@python -m pipeline.tracking --port $(MLFLOW_PORT)
