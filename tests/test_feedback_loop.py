@@ -245,7 +245,8 @@ def test_the_monitor_tells_by_its_status(
     found = rows(url, sql.select(store.monitoring.c.status).order_by(store.monitoring.c.id))
     assert [row.status for row in found][-3:] == [2, 0, 1]
     code = (
-        "from pipeline.tracking import connect; c = connect(); e = c.get_experiment_by_name('optdigits-monitor'); "
+        "from pipeline.tracking import connect; c = connect(); "
+        f"e = c.get_experiment_by_name('{report['dataset']}-monitor'); "
         "r = c.search_runs([e.experiment_id])[0]; print(r.data.metrics['status'], r.data.tags['status'], "
         "sorted(f.path for f in c.list_artifacts(r.info.run_id)))"
     )
