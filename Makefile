@@ -1,7 +1,7 @@
 # Daily work with the project; `make help` lists the targets. Everything happens inside .venv and this folder.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test setup repro serve image mlflow report docs lint format lock clean benchmark-serving
+.PHONY: help run test setup repro serve image monitor feedback review mlflow report docs lint format lock clean benchmark-serving
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
@@ -19,7 +19,7 @@ run: setup ## set up, build the pipeline, serve the page (HOST=, PORT=)
 	@python -m pipeline.fetch --retry-fallback
 	@dvc repro
 	@python -m pipeline.register --check || dvc repro --single-item --force register package
-	@python -m pipeline.serve --host $(HOST) --port $(PORT)
+	@DIGITS_LOG_PREDICTIONS=$${DIGITS_LOG_PREDICTIONS:-true} python -m pipeline.serve --host $(HOST) --port $(PORT)
 
 test: .venv/.dev ## set up what tests need, then run all tests (PYTEST="-k name" for some)
 	@python -m pytest $(PYTEST)
@@ -34,6 +34,15 @@ serve: setup ## serve the Bento that was built last (HOST=, PORT=)
 
 image: setup ## the Bento that was built last as a container image, by docker or podman (BASE_IMAGE=)
 	@python -m pipeline.image --base-image $(BASE_IMAGE)
+
+monitor: setup ## hold logged requests against training: reports/monitor.html; fails on drift and on too little data
+	@python -m pipeline.monitor
+
+feedback: setup ## export accepted corrections for DVC and the next training
+	@python -m pipeline.feedback
+
+review: setup ## decide on corrections that wait
+	@python -m pipeline.review
 
 mlflow: setup ## MLflow's pages: experiments, runs, registry (MLFLOW_PORT=)
 	@python -m pipeline.tracking --port $(MLFLOW_PORT)

@@ -1,20 +1,18 @@
 """The append-only history of promotions, refusals and rollbacks, one row each, in `DIGITS_DATABASE_URL`."""
 
 import getpass
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sql
 
-from pipeline.paths import checkout
+from pipeline import store
 
 EVENTS = ("promoted", "refused", "rolled back")
 
-metadata = sql.MetaData()
 table = sql.Table(
     "ledger",
-    metadata,
+    store.metadata,
     sql.Column("id", sql.Integer, primary_key=True),
     sql.Column("time", sql.DateTime(timezone=True), nullable=False),
     sql.Column("who", sql.String(200), nullable=False),
@@ -39,9 +37,7 @@ class Entry:
 
 def engine() -> sql.Engine:
     """The ledger's database, with its table made where it is missing."""
-    made = sql.create_engine(os.environ.get("DIGITS_DATABASE_URL") or f"sqlite:///{checkout() / 'digits.db'}")
-    metadata.create_all(made)
-    return made
+    return store.open_store()
 
 
 def append(entry: Entry) -> None:

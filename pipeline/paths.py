@@ -10,6 +10,7 @@ DATASETS = ROOT / "pipeline" / "datasets.yaml"
 RAW = ROOT / "data" / "raw"
 SOURCE = RAW / "source.json"
 PREPARED = ROOT / "data" / "prepared"
+FEEDBACK = ROOT / "data" / "feedback"
 DERIVED = ROOT / "data" / "derived"
 
 MODELS = ROOT / "models"

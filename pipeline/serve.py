@@ -9,6 +9,7 @@ import click
 from pipeline.bento_server import start, stop, wait_until_ready
 from pipeline.files import read_json
 from pipeline.paths import REPORTS
+from pipeline.store import database_url
 from pipeline.terminal import PipelineError, say, stage
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  (the user's choice; reached as localhost)
@@ -29,8 +30,13 @@ def options(host: str, port: int) -> None:
     check_free(host, port)
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends this process ends the service with it
         signal.signal(number, signal.default_int_handler)
+    try:
+        database = database_url().render_as_string(hide_password=False)
+    except ValueError as error:
+        raise PipelineError(f"DIGITS_DATABASE_URL: {error}") from None
     # In a terminal, requests are not worth a line each; a container logs them
-    server = start(tag, host, port, environment={"DIGITS_LOG_LEVEL": os.environ.get("DIGITS_LOG_LEVEL", "warning")})
+    quiet = {"DIGITS_LOG_LEVEL": os.environ.get("DIGITS_LOG_LEVEL", "warning")}
+    server = start(tag, host, port, environment={**quiet, "DIGITS_DATABASE_URL": database})
     try:
         wait_until_ready(server, f"http://{'127.0.0.1' if host in EVERYWHERE else host}:{port}")
         name = "localhost" if host in ("127.0.0.1", *EVERYWHERE) else host

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-import uuid
+import re
+import secrets
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -96,8 +98,20 @@ class Problem(BaseModel):
 
 
 def new_request_id() -> str:
-    """A fresh identifier."""
-    return uuid.uuid4().hex
+    """A fresh identifier: the time in milliseconds and 80 random bits, in hexadecimal."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def parse_answer_id(text: str) -> tuple[str, int | None]:
+    """The request's id and, where it is the id of one answer of several, its number. Raises ValueError."""
+    if not (parts := re.fullmatch(r"([0-9a-f]{32})(?:-([0-9]{1,4}))?", text, re.ASCII)):
+        raise ValueError(f"{text[:60]!r} is no request id")
+    return parts[1], int(parts[2]) if parts[2] else None
+
+
+def age(request_id: str) -> float:
+    """Seconds since `new_request_id` gave it out."""
+    return time.time() - int(request_id[:12], 16) / 1000
 
 
 def answer(model: ServedModel, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
@@ -108,17 +122,14 @@ def answer(model: ServedModel, images: NDArray[np.uint8]) -> list[dict[str, Any]
     return [{**row, "model": model.name, "version": model.version} for row in rows]
 
 
-def answer_number(model: ServedModel, lines: list[list[tuple[Box, Digit]]]) -> dict[str, Any]:
-    """A `NumberAnswer` without its id, as a plain dict, for the digits that were found, line by line."""
-    import numpy as np
-
-    found = [pair for line in lines for pair in line]
-    if not found:
+def answer_number(lines: list[list[tuple[Box, Digit]]], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A `NumberAnswer` without its id, as a plain dict, from the answers to the digits found, line by line."""
+    if not rows:
         return {"number": "", "confidence": 0.0, "digits": []}
-    rows = iter(answer(model, np.stack([digit.pixels for _, digit in found])))
+    remaining = iter(rows)
     digits, words = [], []
     for line in lines:
-        answers = [(box, next(rows)) for box, _ in line]
+        answers = [(box, next(remaining)) for box, _ in line]
         words.append("".join(str(row["prediction"]) for _, row in answers))
         digits += [
             {

@@ -50,6 +50,13 @@ class Digits:
 
         return served_models().answer_known_digits()
 
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def close_log(self) -> None:
+        """Write what waits to be logged."""
+        from serving import worker
+
+        worker.end()
+
     @bentoml.api(route="/predict_pixels")  # type: ignore[untyped-decorator]
     async def predict_pixels(self, images: list[list[list[int]]], model: str = "champion") -> PixelsAnswer:
         """Answers to 1 to 256 images of 28x28 pixels, 0..255, ink bright."""

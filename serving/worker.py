@@ -13,6 +13,7 @@ from serving.app import create_app, identify
 from serving.front_door import FrontDoor
 from serving.logs import configure_logs
 from serving.models import Models, load_models
+from serving.prediction_log import PredictionLog, open_log
 from serving.protocol import bound_heads
 from serving.reload import Watcher, load_directory
 from serving.requests import RequestError, choose_model, parse_pixels
@@ -21,12 +22,13 @@ from serving.tracing import traced
 
 PACKAGED = Path(__file__).with_name("packaged.json")  # written by the stage `package`: champion, tags and versions
 _served: list[Models] = []  # the models of this process: one element, replaced as a whole
+_log: list[PredictionLog] = []
 
 
 def create_front_door(bentoml_app: ASGIApp, settings: Settings) -> ASGIApp:
     """The whole interface, in front of what BentoML itself answers."""
     bound_heads()
-    application = create_app(served_models, settings, bentoml_app)
+    application = create_app(served_models, settings, bentoml_app, prediction_log)
     routes = frozenset(route.path.replace("{name}", "") for route in application.routes)  # type: ignore[attr-defined]
     return traced(FrontDoor(bentoml_app, application, settings, routes), "digits")
 
@@ -34,6 +36,8 @@ def create_front_door(bentoml_app: ASGIApp, settings: Settings) -> ASGIApp:
 def start(settings: Settings) -> None:
     """Load the models, and watch for others where a folder of exported ones is set. Raises DamagedModel."""
     configure_logs(settings.log_level)
+    if settings.log_predictions:
+        _log[:] = [open_log(settings)]
     if settings.model_dir is None:
         serve(packaged_models())
     else:
@@ -42,6 +46,17 @@ def start(settings: Settings) -> None:
         watcher.start()
     gc.collect()
     gc.freeze()  # what was loaded stays: no collection among requests walks through it again
+
+
+def end() -> None:
+    """Write what waits to be logged."""
+    if _log:
+        _log[0].close()
+
+
+def prediction_log() -> PredictionLog | None:
+    """The log of this process, None where nothing is logged."""
+    return _log[0] if _log else None
 
 
 def packaged_models() -> Models:

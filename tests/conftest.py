@@ -16,9 +16,15 @@ import yaml
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.postgres import postgres, postgres_url
+
+__all__ = ["postgres", "postgres_url"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
+
+
+ignore_corrections = shutil.ignore_patterns("*.npz", "*.dvc")
 
 
 class Project:
@@ -28,7 +34,7 @@ class Project:
         self.folder = folder
         ignore = shutil.ignore_patterns("__pycache__", ".*_cache", "*.pyc")
         for item in REPOSITORY.iterdir():
-            if item.name in NOT_COPIED or item.name.endswith("_cache"):
+            if item.name in NOT_COPIED or item.name.endswith("_cache") or item.name.startswith("digits.db-"):
                 continue
             if item.is_dir():
                 shutil.copytree(item, folder / item.name, ignore=ignore)
@@ -36,6 +42,7 @@ class Project:
                 shutil.copy(item, folder / item.name)
         for left in (".dvc/cache", ".dvc/tmp", "reports"):
             shutil.rmtree(folder / left, ignore_errors=True)
+        shutil.copytree(REPOSITORY / "data" / "feedback", folder / "data" / "feedback", ignore=ignore_corrections)
         (folder / "dvc.lock").unlink(missing_ok=True)
         self.change(shrink)
         lower_bars(folder)
@@ -139,6 +146,16 @@ def serve(project: Project, tag: str, **environment: str) -> Iterator[str]:
             yield url
     finally:
         bento_server.BENTOML_HOME = bento_server_home
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty database, which DIGITS_DATABASE_URL names; each test runs on both kinds."""
+    url = f"sqlite:///{tmp_path / 'digits.db'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    monkeypatch.setenv("DIGITS_DATABASE_URL", url)
+    return url
 
 
 @pytest.fixture(scope="module")
