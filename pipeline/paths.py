@@ -11,6 +11,7 @@ RAW = ROOT / "data" / "raw"
 SOURCE = RAW / "source.json"
 PREPARED = ROOT / "data" / "prepared"
 DERIVED = ROOT / "data" / "derived"
+GATE_SET = ROOT / "data" / "feedback" / "gate.npz"  # labelled pictures that are never trained on; absent without labels
 
 MODELS = ROOT / "models"
 EVALUATIONS = ROOT / "evaluations"
