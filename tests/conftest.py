@@ -16,6 +16,8 @@ import yaml
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.postgres import postgres, postgres_url  # noqa: F401  (fixtures)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
