@@ -36,43 +36,47 @@ def export(model: str) -> None:
     if target is None:
         return
     target.mkdir(parents=True, exist_ok=True)
-    with FileLock(
-        target / ".lock"
-    ):  # what is served is asked inside: of two exports the later knows the later champion
+    with FileLock(target / ".lock"):  # asks for the champion inside, so that of two exports the later is right
         champion, models = registry.served(model)
-        folders = {name: bring(registered, target) for name, registered in models.items()}
+        brought = [bring(registered, target) for registered in models.values()]
         entries = {
-            name: {"folder": folders[name], "version": registered.version, "digest": registered.card["digest"]}
+            name: {"folder": folder(registered), "version": registered.version, "digest": registered.card["digest"]}
             for name, registered in models.items()
         }
         card = models[champion].card
         current = {"dataset": card["dataset"], "champion": champion, "models": entries}
-        if _content(target / "current.json") != current:  # else a service would load the same again
+        if any(brought) or _content(target / "current.json") != current:  # else a service would load the same again
             write_json(target / "current.json", current)
-        keep = set(folders.values())
+        keep = {entry["folder"] for entry in entries.values()}
         previous = registry.by_alias(model, registry.PREVIOUS)
         if previous is not None and (registered := registry.find(model, previous.version)) is not None:
-            keep.add(bring(registered, target))
-        for folder in target.iterdir():
-            if folder.name not in keep and (FOLDER.fullmatch(folder.name) or folder.name.startswith(".v")):
-                shutil.rmtree(folder)
+            bring(registered, target)
+            keep.add(folder(registered))
+        for path in target.iterdir():
+            if path.name not in keep and (FOLDER.fullmatch(path.name) or path.name.startswith(".v")):
+                shutil.rmtree(path)
 
 
-def bring(registered: registry.Registered, target: Path) -> str:
-    """Copy a version's files into a folder of `target`, unless they are there; returns the folder's name."""
-    digest = registered.card["digest"]
-    folder = target / f"v{registered.version}-{digest[:12]}"
-    if folder.exists():
-        if all(_same(registered.folder / file, folder / file) for file in registry.CARRIED):
-            return folder.name
-        shutil.rmtree(folder)  # damaged: a service that has it loaded has it in memory
+def folder(registered: registry.Registered) -> str:
+    """The name of a version's folder."""
+    return f"v{registered.version}-{registered.card['digest'][:12]}"
+
+
+def bring(registered: registry.Registered, target: Path) -> bool:
+    """Copy a version's files into its folder of `target`, as a whole; False where they are there already."""
+    place = target / folder(registered)
+    files = [file for file in registry.CARRIED if (registered.folder / file).exists()]
+    if all(_same(registered.folder / file, place / file) for file in files):
+        return False
     with tempfile.TemporaryDirectory(dir=target, prefix=".v") as staging:
-        whole = Path(staging) / folder.name
+        whole = Path(staging) / place.name
         whole.mkdir()
-        for file in registry.CARRIED:
+        for file in files:
             shutil.copyfile(registered.folder / file, whole / file)
-        whole.rename(folder)
-    return folder.name
+        if place.exists():
+            shutil.rmtree(place)  # damaged; a service that had loaded it has it in memory
+        whole.rename(place)
+    return True
 
 
 def _content(path: Path) -> Any:
