@@ -146,6 +146,12 @@ def turns(model: str) -> int:
         return int(connection.execute(query).scalar_one())
 
 
+def last_row() -> int:
+    """The number of the newest row, 0 where there is none."""
+    with engine().connect() as connection:
+        return int(connection.execute(sql.select(sql.func.coalesce(sql.func.max(table.c.id), 0))).scalar_one())
+
+
 def has(model: str, event: str, version: str, champion_before: str | None) -> bool:
     """Whether such a row exists, against that champion if one is given."""
     return any(
