@@ -11,15 +11,14 @@ from typing import Any
 import sqlalchemy as sql
 from filelock import FileLock
 
-from pipeline.paths import checkout
+from pipeline import store
 
 EVENTS = ("promoted", "refused", "rolled back")
 LOCK_KEY = 4_160_928_811  # of PostgreSQL's advisory lock; any number that nothing else in the database uses
 
-metadata = sql.MetaData()
 table = sql.Table(
     "ledger",
-    metadata,
+    sql.MetaData(),  # of its own: it is never made without what keeps it append-only
     sql.Column("id", sql.Integer, primary_key=True),
     sql.Column("time", sql.DateTime(timezone=True), nullable=False),
     sql.Column("who", sql.String(200), nullable=False),
@@ -77,12 +76,12 @@ class Entry:
 
 def engine() -> sql.Engine:
     """The ledger's database, with its table made, or brought up to date, where that is needed."""
-    made = sql.create_engine(os.environ.get("DIGITS_DATABASE_URL") or f"sqlite:///{checkout() / 'digits.db'}")
+    made = store.connect()
     if not _is_current(made):
         with _exclusive(made), made.begin() as connection:
             if made.dialect.name == "sqlite":
                 connection.exec_driver_sql("begin immediate")  # sqlite3 opens no transaction for definitions by itself
-            metadata.create_all(connection, [table])
+            table.create(connection, checkfirst=True)
             present = {column["name"] for column in sql.inspect(connection).get_columns(table.name)}
             for column in table.columns:
                 if column.name not in present:
@@ -118,17 +117,16 @@ def _exclusive(made: sql.Engine) -> Iterator[None]:
             yield
 
 
-def append(entry: Entry) -> datetime:
-    """Write one row, in a transaction of its own; returns its time. Raises Overtaken when its turn is taken."""
-    time = datetime.now(UTC)
+def append(entry: Entry) -> None:
+    """Write one row, in a transaction of its own. Raises Overtaken when its turn is taken."""
+    row = {"time": datetime.now(UTC), "who": who(), **vars(entry)}
     try:
         with engine().begin() as connection:
-            connection.execute(table.insert().values({"time": time, "who": who(), **vars(entry)}))
+            connection.execute(table.insert().values(row))
     except sql.exc.IntegrityError:
         if entry.turn is None or entry.turn > turns(entry.model):
             raise
         raise Overtaken from None
-    return time
 
 
 def who() -> str:
@@ -165,9 +163,4 @@ def history(model: str) -> list[dict[str, Any]]:
     query = table.select().where(table.c.model == model).order_by(table.c.id)
     with engine().connect() as connection:
         rows = [dict(row._mapping) for row in connection.execute(query)]
-    return [{**row, "time": _utc(row["time"])} for row in rows]
-
-
-def _utc(time: datetime) -> datetime:
-    """SQLite forgets the zone; all times are written in UTC."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return [{**row, "time": store.in_utc(row["time"])} for row in rows]

@@ -97,6 +97,28 @@ class Gate(Settings):
     significance: Annotated[float, Field(gt=0, lt=1)]
 
 
+class Feedback(Settings):
+    agreement: Annotated[float, Field(gt=0.5, le=1)]
+    rejected_below: Share
+    class_share: Share
+    client_share: Share
+
+
+class Monitor(Settings):
+    hours: Annotated[float, Field(gt=0)]
+    images: Annotated[int, Field(ge=1)]
+    minimum: Annotated[int, Field(ge=1)]
+    minimum_labels: Annotated[int, Field(ge=1)]
+    rules: Share
+    mean_difference: Annotated[float, Field(gt=0)]
+    population_stability: Annotated[float, Field(gt=0)]
+    divergence: Annotated[float, Field(gt=0)]
+    uncertain: Annotated[float, Field(gt=0)]
+    disagreement: Annotated[float, Field(gt=0)]
+    accuracy: Annotated[float, Field(gt=0)]
+    pictures: Annotated[int, Field(ge=1)]
+
+
 class Package(Settings):
     probability_tolerance: Share
 
@@ -109,6 +131,8 @@ class Params(Settings):
     evaluate: Evaluate
     compare: Compare
     gate: Gate
+    feedback: Feedback
+    monitor: Monitor
     package: Package
 
 

@@ -10,8 +10,8 @@ DATASETS = ROOT / "pipeline" / "datasets.yaml"
 RAW = ROOT / "data" / "raw"
 SOURCE = RAW / "source.json"
 PREPARED = ROOT / "data" / "prepared"
+FEEDBACK = ROOT / "data" / "feedback"
 DERIVED = ROOT / "data" / "derived"
-GATE_SET = ROOT / "data" / "feedback" / "gate.npz"  # labelled pictures that are never trained on; absent without labels
 
 MODELS = ROOT / "models"
 EVALUATIONS = ROOT / "evaluations"

@@ -45,13 +45,16 @@ def _chart(width: float = 6.4, height: float = 3.6, columns: int = 1) -> tuple[F
     figure = Figure((width, height), layout="constrained")
     axes = figure.subplots(1, columns, squeeze=False)[0]
     for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.spines[["left", "bottom"]].set_color(INK)
-        axis.tick_params(colors=INK)
-        axis.xaxis.label.set_color(INK)
-        axis.yaxis.label.set_color(INK)
-        axis.title.set_color(INK)
+        _quiet_axes(axis)
     return figure, axes
+
+
+def _quiet_axes(axis: Any) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color(INK)
+    axis.tick_params(colors=INK)
+    for text in (axis.xaxis.label, axis.yaxis.label, axis.title):
+        text.set_color(INK)
 
 
 def _legend(axis: Any, **place: Any) -> None:
@@ -239,4 +242,20 @@ def classes_per_split(counts: Mapping[str, Sequence[int]], classes: Sequence[str
     axis.set(ylabel="images", yscale="log")
     _plain_numbers(axis.yaxis)
     _legend(axis, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(counts))
+    return figure
+
+
+def distributions(reference: pd.DataFrame, found: pd.DataFrame, names: Mapping[str, str]) -> Figure:
+    """One histogram for each of `names` (column: label): grey the reference, the line what was found."""
+    figure = Figure((9, 5), layout="constrained")
+    for axis, (column, label) in zip(figure.subplots(2, 3).flat, names.items(), strict=True):
+        both = np.concatenate([reference[column], found[column]])
+        bins = np.linspace(both.min(), max(both.max(), both.min() + 1e-9), 31)
+        shares = [np.full(len(frame), 100 / len(frame)) for frame in (reference, found)]
+        axis.hist(reference[column], bins, weights=shares[0], color=INK, alpha=0.35, label="training images")
+        axis.hist(found[column], bins, weights=shares[1], color=colour(0), histtype="step", label="these requests")
+        _quiet_axes(axis)
+        axis.set_xlabel(label, fontsize=8)
+    axis.get_figure().axes[0].set_ylabel("pictures (%)")
+    _legend(axis.get_figure().axes[0], fontsize=7)
     return figure

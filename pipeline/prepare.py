@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.datasets import Split, read_raw, read_source, save_split
 from pipeline.params import load_dataset, load_params
+from pipeline.paths import FEEDBACK
 from pipeline.terminal import PipelineError, say, stage
 
 LEAST_PER_CLASS = 3  # in every split: below that neither learning nor judging makes sense
@@ -19,7 +20,7 @@ def main() -> None:
     images, labels = read_raw("train")
     chosen = validation_mask(images, share)
     splits = {
-        "train": Split(dataset, images[~chosen], labels[~chosen]),
+        "train": with_feedback(Split(dataset, images[~chosen], labels[~chosen])),
         "val": Split(dataset, images[chosen], labels[chosen]),
         "test": Split(dataset, *read_raw("test")),
     }
@@ -32,6 +33,22 @@ def main() -> None:
             )
         save_split(name, split)
     say(f"{dataset}: " + ", ".join(f"{len(split.labels):,} {name}" for name, split in splits.items()))
+
+
+def with_feedback(train: Split) -> Split:
+    """The training images and behind them the corrections that `make feedback` exported, where there are any."""
+    path = FEEDBACK / "labels.npz"
+    if not path.exists():
+        if path.with_name("labels.npz.dvc").exists():
+            raise PipelineError("data/feedback/labels.npz is missing; run: dvc pull data/feedback/labels.npz.dvc")
+        return train
+    with np.load(path, allow_pickle=False) as given:
+        if str(given["dataset"]) != train.dataset:
+            say(f"data/feedback/labels.npz belongs to {given['dataset']}: left out")
+            return train
+        say(f"{len(given['labels']):,} corrections learnt from")
+        images, labels = (np.concatenate([getattr(train, name), given[name]]) for name in ("images", "labels"))
+        return Split(train.dataset, images, labels)
 
 
 def validation_mask(images: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:

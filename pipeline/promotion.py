@@ -15,7 +15,7 @@ from pipeline.datasets import load_split
 from pipeline.files import read_json
 from pipeline.inference import Classifier
 from pipeline.params import load_dataset, load_params
-from pipeline.paths import GATE_SET, REPORTS
+from pipeline.paths import FEEDBACK, REPORTS
 from pipeline.terminal import PipelineError, say, stage
 
 if TYPE_CHECKING:
@@ -204,10 +204,13 @@ def answers(registered: registry.Registered, images: Any, labels: Any) -> gate.A
     def right(images: Any, labels: Any) -> Any:
         return np.asarray(classifier.probabilities(images).argmax(axis=1) == labels)
 
-    if not GATE_SET.exists():
-        return gate.Answers(right(images, labels), np.zeros(0, bool))
-    with np.load(GATE_SET, allow_pickle=False) as labelled:
-        return gate.Answers(right(images, labels), right(labelled["images"], labelled["labels"]))
+    val, path = right(images, labels), FEEDBACK / "gate.npz"
+    if not path.exists():
+        return gate.Answers(val, val[:0])
+    with np.load(path, allow_pickle=False) as labelled:
+        if str(labelled["dataset"]) != registered.card["dataset"]:
+            return gate.Answers(val, val[:0])
+        return gate.Answers(val, right(labelled["images"], labelled["labels"]))
 
 
 if __name__ == "__main__":

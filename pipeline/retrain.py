@@ -11,7 +11,8 @@ from filelock import FileLock, Timeout
 
 from pipeline import difference, feedback, fetch, ledger, promotion, register
 from pipeline.files import read_json, write_json, write_text
-from pipeline.paths import REPORTS, RETRAINING, RETRAINING_LOCK, ROOT
+from pipeline.params import load_params
+from pipeline.paths import MODELS, REPORTS, RETRAINING, RETRAINING_LOCK, ROOT
 from pipeline.terminal import PipelineError, say, stage
 
 MARK = "DIGITS_RETRAINING"  # in the environment of all that a retraining starts
@@ -41,8 +42,10 @@ def retrain() -> tuple[str, str]:
     if not RETRAINING.exists():
         write_json(RETRAINING, {"row": ledger.last_row(), "registered": written()})
     before = read_json(RETRAINING)
-    feedback.main()
     fetch.main("--retry-fallback")
+    if not all((MODELS / name / "model.tflite").exists() for name in load_params().models):
+        repro("compare")  # corrections are held against models
+    feedback.main()
     repro()
     try:
         register.check()

@@ -6,6 +6,7 @@ import socket
 
 import click
 
+from pipeline import handover
 from pipeline.bento_server import start, stop, wait_until_ready
 from pipeline.files import read_json
 from pipeline.paths import REPORTS
@@ -30,7 +31,10 @@ def options(host: str, port: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends this process ends the service with it
         signal.signal(number, signal.default_int_handler)
     # In a terminal, requests are not worth a line each; a container logs them
-    server = start(tag, host, port, environment={"DIGITS_LOG_LEVEL": os.environ.get("DIGITS_LOG_LEVEL", "warning")})
+    environment = {"DIGITS_LOG_LEVEL": os.environ.get("DIGITS_LOG_LEVEL", "warning")}
+    if exported := handover.directory():
+        environment["DIGITS_MODEL_DIR"] = str(exported)  # the service's working directory is another
+    server = start(tag, host, port, environment=environment)
     try:
         wait_until_ready(server, f"http://{'127.0.0.1' if host in EVERYWHERE else host}:{port}")
         name = "localhost" if host in ("127.0.0.1", *EVERYWHERE) else host

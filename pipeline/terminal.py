@@ -31,17 +31,17 @@ class PipelineError(Exception):
     """Something the user can put right: one line a finding, with what is wrong, what was expected, what to do."""
 
 
-def stage(main: Callable[..., Any]) -> None:
-    """Run `main` on the command line's arguments; a `PipelineError` becomes its message and exit status 1."""
+def stage(main: Callable[..., Any], status: int = 1) -> None:
+    """Run `main` on the command line's arguments; a `PipelineError` becomes its message and exit status `status`."""
     try:
         main(*sys.argv[1:])
     except PipelineError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(status) from None
     except FileNotFoundError as error:
         print(f"error: {error.filename} is missing; the stages before this one make it: dvc repro", file=sys.stderr)
-        raise SystemExit(1) from None
+        raise SystemExit(status) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

@@ -21,6 +21,10 @@ from tests.postgres import postgres, postgres_url  # noqa: F401  (fixtures)
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
+NOT_COPIED |= {"served"}
+
+
+ignore_corrections = shutil.ignore_patterns("*.npz", "*.dvc")
 
 
 class Project:
@@ -30,7 +34,7 @@ class Project:
         self.folder = folder
         ignore = shutil.ignore_patterns("__pycache__", ".*_cache", "*.pyc")
         for item in REPOSITORY.iterdir():
-            if item.name in NOT_COPIED or item.name.endswith("_cache"):
+            if item.name in NOT_COPIED or item.name.endswith("_cache") or item.name.startswith("digits.db-"):
                 continue
             if item.is_dir():
                 shutil.copytree(item, folder / item.name, ignore=ignore)
@@ -38,6 +42,7 @@ class Project:
                 shutil.copy(item, folder / item.name)
         for left in (".dvc/cache", ".dvc/tmp", "reports"):
             shutil.rmtree(folder / left, ignore_errors=True)
+        shutil.copytree(REPOSITORY / "data" / "feedback", folder / "data" / "feedback", ignore=ignore_corrections)
         (folder / "dvc.lock").unlink(missing_ok=True)
         self.change(shrink)
         lower_bars(folder)
@@ -58,9 +63,10 @@ class Project:
         path.write_text(yaml.safe_dump(content, sort_keys=False))
 
     def environment(self, **more: str) -> dict[str, str]:
-        own = {"DATA_MIRROR", "MLFLOW_TRACKING_URI", "BENTOML_HOME", "DIGITS_DATABASE_URL", "PYTHONPATH"}
+        own = {"DATA_MIRROR", "MLFLOW_TRACKING_URI", "BENTOML_HOME", "PYTHONPATH", "VERSION", "REASON", "MAKEFLAGS"}
         own |= {"MLFLOW_REGISTRY_URI"}  # MLflow sets it in the tests' own process
-        kept = {name: value for name, value in os.environ.items() if name not in own}
+        prefixes = ("DIGITS_", "GITHUB_")
+        kept = {name: text for name, text in os.environ.items() if name not in own and not name.startswith(prefixes)}
         return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
 
     def run(self, *command: str, status: int | None = 0, **environment: str) -> str:

@@ -136,8 +136,10 @@ def test_of_several_promotions_at_once_one_wins_and_the_others_are_told(make_ver
     assert all(f"version {winner} was promoted by" in line and "nothing was changed" in line for line in told)
 
 
-def test_a_promotion_killed_between_ledger_and_aliases_is_completed_by_the_next(make_version, either_database: None) -> None:
-    first, second, third = (make_version("cnn") for _ in range(3))
+def test_a_promotion_killed_between_ledger_and_aliases_is_completed_by_the_next(
+    make_version, either_database: None
+) -> None:
+    first, _, third = (make_version("cnn") for _ in range(3))
     promote(first)
     script = f"""
 import os, signal

@@ -1,0 +1,175 @@
+"""The database of a deployment: what was answered, what people said of it, what was decided and found since.
+
+The service imports this module: SQLAlchemy and nothing heavier.
+"""
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+
+from pipeline.paths import PARAMS, checkout
+
+BUSY_SECONDS = 5  # how long to wait for another writer of a SQLite file, or for a server to accept a connection
+RECYCLE_SECONDS = 10
+
+metadata = sql.MetaData()
+predictions = sql.Table(  # one row for each model that answered to a picture
+    "predictions",
+    metadata,
+    sql.Column("request_id", sql.String(64), primary_key=True),
+    sql.Column("position", sql.Integer, primary_key=True),  # of the picture in a request of several, from 0
+    sql.Column("model", sql.String(40), primary_key=True),
+    sql.Column("time", sql.DateTime(timezone=True), nullable=False, index=True),  # UTC
+    sql.Column("route", sql.String(40), nullable=False),
+    sql.Column("version", sql.String(20), nullable=False),
+    sql.Column("prediction", sql.Integer, nullable=False),
+    sql.Column("confidence", sql.Float, nullable=False),
+    sql.Column("uncertain", sql.Boolean, nullable=False),
+    sql.Column("reason", sql.String(20)),
+    sql.Column("latency_ms", sql.Float, nullable=False),
+    sql.Column("client", sql.String(32), nullable=False),  # keyed hash of key or address
+)
+pictures = sql.Table(  # what the models saw, once for all of them
+    "pictures",
+    metadata,
+    sql.Column("request_id", sql.String(64), primary_key=True),
+    sql.Column("position", sql.Integer, primary_key=True),
+    sql.Column("time", sql.DateTime(timezone=True), nullable=False, index=True),
+    sql.Column("dataset", sql.String(40), nullable=False),  # whose classes the answers name
+    sql.Column("digest", sql.String(64), nullable=False),  # sha256 of the pixels
+    sql.Column("pixels", sql.LargeBinary, nullable=False),  # 784 bytes, row by row, ink bright
+)
+labels = sql.Table(  # every change is a row; the newest of a request counts, and null means withdrawn
+    "labels",
+    metadata,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("request_id", sql.String(64), nullable=False, index=True),
+    sql.Column("time", sql.DateTime(timezone=True), nullable=False),
+    sql.Column("label", sql.Integer),
+    sql.Column("client", sql.String(32), nullable=False),
+)
+reviews = sql.Table(  # what a person decided of a label; the newest counts
+    "reviews",
+    metadata,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("label_id", sql.Integer, nullable=False, index=True),
+    sql.Column("time", sql.DateTime(timezone=True), nullable=False),
+    sql.Column("who", sql.String(200), nullable=False),
+    sql.Column("accepted", sql.Boolean, nullable=False),
+)
+monitoring = sql.Table(  # what each run of the monitor found
+    "monitoring",
+    metadata,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("time", sql.DateTime(timezone=True), nullable=False),
+    sql.Column("status", sql.Integer, nullable=False),
+    sql.Column("figures", sql.JSON, nullable=False),
+)
+secrets = sql.Table(
+    "secrets",
+    metadata,
+    sql.Column("name", sql.String(40), primary_key=True),
+    sql.Column("value", sql.String(200), nullable=False),
+)
+
+
+def database_url() -> str:
+    """`DIGITS_DATABASE_URL` or `sqlite:///digits.db`, a relative SQLite file taken from the checkout's root.
+
+    Where there is no checkout (inside a Bento), it is taken from the working directory.
+    """
+    url = sql.make_url(os.environ.get("DIGITS_DATABASE_URL") or "sqlite:///digits.db")
+    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+        root = checkout() if PARAMS.exists() else Path.cwd()
+        url = url.set(database=str(root / url.database))
+    return url.render_as_string(hide_password=False)
+
+
+def connect(url: str | None = None) -> sql.Engine:
+    """The database, without asking it anything yet."""
+    found = sql.make_url(url or database_url())
+    if found.get_backend_name() != "sqlite":
+        waiting = {"connect_timeout": BUSY_SECONDS} if found.get_driver_name() == "psycopg" else {}
+        return sql.create_engine(found, pool_pre_ping=True, connect_args=waiting)
+    # The last connection to close tidies the file up, so they are kept; but not for long, to find a restored file
+    engine = sql.create_engine(found, pool_recycle=RECYCLE_SECONDS, connect_args={"timeout": BUSY_SECONDS})
+    sql.event.listen(engine, "connect", _write_ahead)
+    return engine
+
+
+def _write_ahead(connection: Any, record: Any) -> None:
+    """Readers and a writer at once, and a killed process loses nothing that was committed."""
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = normal")
+
+
+def in_utc(time: datetime) -> datetime:
+    """A time from the database with its zone: SQLite gives it back without."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def create_tables(engine: sql.Engine) -> None:
+    """Make the tables that are missing; several processes may do so at once."""
+    try:
+        metadata.create_all(engine)
+    except (sql.exc.OperationalError, sql.exc.ProgrammingError, sql.exc.IntegrityError):
+        metadata.create_all(engine)  # another process made them in between; what is really wrong fails again
+
+
+def open_store(url: str | None = None) -> sql.Engine:
+    """The database with its tables."""
+    engine = connect(url)
+    create_tables(engine)
+    return engine
+
+
+def shared_secret(engine: sql.Engine, name: str, proposal: str) -> str:
+    """The secret of that name, the same for every process: `proposal` where there was none."""
+    query = sql.select(secrets.c.value).where(secrets.c.name == name)
+    with engine.connect() as connection:
+        if found := connection.execute(query).scalar():
+            return str(found)
+    try:
+        with engine.begin() as connection:
+            connection.execute(secrets.insert().values(name=name, value=proposal))
+        return proposal
+    except sql.exc.IntegrityError:  # another process was first
+        with engine.connect() as connection:
+            return str(connection.execute(query).scalar_one())
+
+
+def current_labels() -> sql.Select[Any]:
+    """Rows of `labels` that count: the newest of each request, unless it withdrew the label."""
+    newest = sql.select(sql.func.max(labels.c.id)).group_by(labels.c.request_id)
+    return sql.select(labels).where(labels.c.id.in_(newest), labels.c.label.is_not(None))
+
+
+def delete_requests(engine: sql.Engine, request_ids: Sequence[str]) -> int:
+    """Delete all rows of these requests, labels and reviews too; how many rows it were."""
+    with engine.begin() as connection:
+        return _delete(connection, lambda table: table.c.request_id.in_(request_ids))
+
+
+def prune(engine: sql.Engine, max_days: float, max_rows: int) -> int:
+    """Delete pictures with their predictions that are older than `max_days`, and the oldest beyond `max_rows`.
+
+    What people labelled stays until it is withdrawn or deleted by its id. Returns how many rows were deleted.
+    """
+    limit = datetime.now(UTC) - timedelta(days=max_days)
+    labelled = sql.select(current_labels().subquery().c.request_id)
+    with engine.begin() as connection:
+        times = sql.select(pictures.c.time).order_by(pictures.c.time.desc()).offset(max_rows).limit(1)
+        if (surplus := connection.execute(times).scalar()) is not None:
+            limit = max(limit, in_utc(surplus))
+        return _delete(connection, lambda table: (table.c.time <= limit) & table.c.request_id.not_in(labelled))
+
+
+def _delete(connection: sql.Connection, chosen: Any) -> int:
+    doomed = sql.select(labels.c.id).where(chosen(labels))
+    statements = [reviews.delete().where(reviews.c.label_id.in_(doomed))]
+    statements += [table.delete().where(chosen(table)) for table in (predictions, pictures, labels)]
+    return sum(connection.execute(statement).rowcount for statement in statements)

@@ -1,0 +1,258 @@
+"""The prediction log: answers go into a bounded queue, and a thread of each worker writes them to the database."""
+
+import hashlib
+import hmac
+import logging
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sql
+from numpy.typing import NDArray
+
+from pipeline import store
+from serving.answers import age
+
+MOST_WAITING = 20_000  # pictures in a worker's queue, about 20 MB
+BATCH = 1000  # pictures written in one transaction, about
+FLUSH_SECONDS = 0.25  # a killed worker loses no more than this, and the transaction under way
+TRY_AGAIN_SECONDS = 1.0  # while the database cannot be used
+HOUSEKEEPING_SECONDS = 60.0
+RECENT_SECONDS = 5.0  # for so long an id may be on its way from another worker
+POLL_SECONDS = 0.1
+
+logger = logging.getLogger("digits.log")
+
+
+class NotLogged(Exception):
+    """The log has no such request."""
+
+
+class Ambiguous(Exception):
+    """The request had several pictures."""
+
+
+class Unreachable(Exception):
+    """The database cannot be used now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One request's pictures, uint8 (n, 28, 28), and each answering model's n answers, under one id or n of them."""
+
+    ids: str | Sequence[str]
+    dataset: str
+    route: str
+    who: str
+    time: float
+    latency_ms: float
+    pixels: NDArray[np.uint8]
+    answers: Sequence[Sequence[dict[str, Any]]]
+
+
+@lru_cache(1)
+def metrics() -> SimpleNamespace:
+    """What the log adds to `/metrics`. Made in the worker: only there does prometheus_client know of the others."""
+    from prometheus_client import Counter, Gauge
+
+    def newest(name: str, words: str, *labels: str) -> Any:
+        return Gauge(f"digits_monitor_{name}", words, labels, multiprocess_mode="mostrecent")
+
+    made = SimpleNamespace(
+        written=Counter("digits_log_pictures", "Pictures whose answers were written to the prediction log"),
+        lost=Counter("digits_log_lost_pictures", "Pictures whose answers could not be logged", ["reason"]),
+        failures=Counter("digits_log_failures", "Attempts to use the prediction log's database that failed"),
+        waiting=Gauge("digits_log_waiting_pictures", "Pictures that wait to be logged", multiprocess_mode="livesum"),
+        monitor_effect=newest("effect", "Effect size at the monitor's last run", "figure"),
+        monitor_threshold=newest("threshold", "From which effect size on the monitor alarms", "figure"),
+        monitor_status=newest("status", "The monitor's last run: 0 as in training, 1 drift, 2 too little data"),
+        monitor_time=newest("time_seconds", "When the monitor ran last (Unix time)"),
+    )
+    for reason in ("full", "refused"):
+        made.lost.labels(reason)  # shows 0 before the first
+    return made
+
+
+class PredictionLog:
+    """Takes answers without ever waiting for the database, and keeps what people say of them.
+
+    The event loop alone calls `record`; the thread alone writes.
+    """
+
+    def __init__(self, url: str, key: str, max_days: float, max_rows: int) -> None:
+        self._engine = store.connect(url)
+        self._key, self._max_days, self._max_rows = key, max_days, max_rows
+        self._queue: queue.SimpleQueue[Answered | None] = queue.SimpleQueue()
+        self._taken = self._done = 0  # pictures; each is written by one thread alone, so neither needs a lock
+        self._ready = self._failing = False
+        self._housekeeping = 0.0
+        self._hash = lru_cache(10_000)(self._keyed_hash)
+        self._metrics = metrics()
+        self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
+        self._thread.start()
+
+    def record(self, answered: Answered) -> None:
+        """Put a request's answers into the queue, or count them as lost where it is full."""
+        count = len(answered.pixels)
+        if self._taken + count - self._done > MOST_WAITING:
+            self._metrics.lost.labels("full").inc(count)
+            return
+        self._taken += count
+        self._queue.put(answered)
+
+    def label(self, request_id: str, label: int | None, who: str) -> None:
+        """Make `label` the current one of a request, None: withdraw it. Blocks for as long as the id is recent.
+
+        Raises NotLogged, Ambiguous where the request had several pictures, Unreachable.
+        """
+        deadline = time.monotonic() + RECENT_SECONDS - age(request_id)
+        found = sql.select(sql.func.count()).where(store.pictures.c.request_id == request_id)
+        try:
+            self._prepare()
+            while True:
+                with self._engine.connect() as connection:
+                    pictures = connection.execute(found).scalar_one()
+                if pictures or time.monotonic() >= deadline:
+                    break
+                time.sleep(POLL_SECONDS)
+            if pictures == 0:
+                raise NotLogged
+            if pictures > 1:
+                raise Ambiguous
+            row = {"request_id": request_id, "time": datetime.now(UTC), "label": label, "client": self._hash(who)}
+            with self._engine.begin() as connection:
+                connection.execute(store.labels.insert().values(row))
+        except sql.exc.SQLAlchemyError as error:
+            self._metrics.failures.inc()
+            raise Unreachable(reason_of(error)) from None
+
+    def close(self) -> None:
+        """Write what waits, if that is possible within two seconds."""
+        self._queue.put(None)
+        self._thread.join(2)
+        self._engine.dispose()
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch, going = self._next_batch()
+            while batch and not self._write(batch):
+                self._metrics.waiting.set(self._taken - self._done)
+                time.sleep(TRY_AGAIN_SECONDS)
+            self._metrics.waiting.set(self._taken - self._done)
+            if going and time.monotonic() - self._housekeeping > HOUSEKEEPING_SECONDS:
+                self._housekeeping = time.monotonic()
+                with self._said_once():
+                    self._keep_house()
+
+    def _next_batch(self) -> tuple[list[Answered], bool]:
+        """What came in within a moment, and whether more will come."""
+        batch: list[Answered] = []
+        deadline, pictures = time.monotonic() + FLUSH_SECONDS, 0
+        while pictures < BATCH:
+            try:
+                answered = self._queue.get(timeout=max(deadline - time.monotonic(), 0))
+            except queue.Empty:
+                return batch, True
+            if answered is None:
+                return batch, False
+            batch.append(answered)
+            pictures += len(answered.pixels)
+        return batch, True
+
+    def _write(self, batch: list[Answered]) -> bool:
+        """Write a batch; False where it should be tried again because the database cannot be used."""
+        written = False
+        with self._said_once():
+            self._prepare()
+            pictures, predictions = [], []
+            for answered in batch:
+                for picture, rows in self._rows(answered):
+                    pictures.append(picture)
+                    predictions += rows
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(store.pictures.insert(), pictures)
+                    connection.execute(store.predictions.insert(), predictions)
+                self._metrics.written.inc(len(pictures))
+            except (sql.exc.DataError, sql.exc.IntegrityError):  # these rows will never be taken
+                self._metrics.lost.labels("refused").inc(len(pictures))
+            written = True
+            self._done += len(pictures)
+        return written
+
+    def _rows(self, answered: Answered) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        shared = {"time": datetime.fromtimestamp(answered.time, UTC)}
+        common = {"route": answered.route, "latency_ms": answered.latency_ms, "client": self._hash(answered.who)}
+        names = ("model", "version", "prediction", "confidence", "uncertain", "reason")
+        for index, pixels in enumerate(answered.pixels):
+            one = isinstance(answered.ids, str)
+            place = {"request_id": answered.ids if one else answered.ids[index], "position": index if one else 0}
+            content = pixels.tobytes()
+            picture = {
+                **place,
+                **shared,
+                "dataset": answered.dataset,
+                "digest": hashlib.sha256(content).hexdigest(),
+                "pixels": content,
+            }
+            rows = [
+                {**place, **shared, **common, **{name: row[index][name] for name in names}} for row in answered.answers
+            ]
+            yield picture, rows
+
+    def _prepare(self) -> None:
+        """The tables, and the key of the hashes, before the first row."""
+        if not self._ready:
+            store.create_tables(self._engine)
+            self._key = self._key or store.shared_secret(self._engine, "hash_key", secrets.token_hex(32))
+            self._ready = True
+
+    def _keyed_hash(self, who: str) -> str:
+        return hmac.new(self._key.encode(), who.encode(), hashlib.sha256).hexdigest()[:32]
+
+    def _keep_house(self) -> None:
+        """Retention, and the monitor's last figures for Prometheus."""
+        self._prepare()
+        store.prune(self._engine, self._max_days, self._max_rows)
+        with self._engine.connect() as connection:
+            last = connection.execute(store.monitoring.select().order_by(store.monitoring.c.id.desc())).first()
+        if last is not None:
+            self._metrics.monitor_status.set(last.status)
+            self._metrics.monitor_time.set(store.in_utc(last.time).timestamp())
+            for name, figure in last.figures.items():
+                self._metrics.monitor_effect.labels(name).set(figure["effect"])
+                self._metrics.monitor_threshold.labels(name).set(figure["threshold"])
+
+    @contextmanager
+    def _said_once(self) -> Iterator[None]:
+        """Say once that the database cannot be used, and once that it can again."""
+        try:
+            yield
+            if self._failing:
+                logger.warning("the prediction log's database answers again")
+            self._failing = False
+        except sql.exc.SQLAlchemyError as error:
+            self._metrics.failures.inc()
+            self._ready = False  # the tables may be gone with the database
+            if not self._failing:
+                logger.error(
+                    "the prediction log's database cannot be used (%s); answers go on, and up to %d wait to be logged",
+                    reason_of(error),
+                    MOST_WAITING,
+                )
+            self._failing = True
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what a database driver says, without the statement."""
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0][:200]
