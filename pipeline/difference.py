@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 
 from pipeline.files import write_text
 from pipeline.paths import REPORTS, ROOT
@@ -17,7 +18,7 @@ HEADLINES = {
 
 def main(revision: str = "HEAD") -> None:
     """Write `reports/difference.md`."""
-    text = against(revision)
+    text = f"## Metrics against {revision}\n\n{against(revision)}"
     if (REPORTS / "comparison.md").exists():
         text += "\n\n" + (REPORTS / "comparison.md").read_text(encoding="utf-8")
     write_text(REPORTS / "difference.md", text)
@@ -35,7 +36,7 @@ def against(revision: str) -> str:
                 rows.append(f"| {file.split('/')[-2]} | {words} | {number(old)} | {number(new)} | {change} |")
     if not rows:
         return f"No metrics here and at {revision}."
-    lines = [f"| model | | {revision} | now | change |", "|---|---|---:|---:|---:|", *rows]
+    lines = ["| model | | before | now | change |", "|---|---|---:|---:|---:|", *rows]
     if everything := metrics_diff("--md", "--precision", "4", revision):
         lines += ["", "<details><summary>everything that changed</summary>", "", everything, "", "</details>"]
     return "\n".join(lines)
@@ -48,7 +49,8 @@ def number(value: float | None) -> str:
 
 def metrics_diff(*arguments: str) -> str:
     """What `dvc metrics diff` prints."""
-    done = subprocess.run(["dvc", "metrics", "diff", *arguments], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-m", "dvc", "metrics", "diff", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise PipelineError(f"the metrics of {arguments[-1]} cannot be read: {done.stderr.strip().splitlines()[-1]}")
     return done.stdout.strip()

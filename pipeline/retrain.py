@@ -95,7 +95,8 @@ def write_summary(event: str, reason: str) -> None:
     """`reports/retraining.md` for people, `reports/retraining.svg` as a badge."""
     now = datetime.now(UTC)
     comparison = (REPORTS / "comparison.md").read_text(encoding="utf-8")
-    parts = [f"# {event}: {reason}", f"Retrained on {now:%Y-%m-%d %H:%M} UTC.", difference.against("HEAD"), comparison]
+    parts = [f"# {event}: {reason}", f"Retrained on {now:%Y-%m-%d %H:%M} UTC.", "## Metrics against the commit before"]
+    parts += [difference.against("HEAD"), comparison]
     write_text(REPORTS / "retraining.md", "\n\n".join(parts))
     write_text(REPORTS / "retraining.svg", badge(f"{now:%Y-%m-%d} {event}"))
 
