@@ -1,7 +1,8 @@
 # Daily work with the project; `make help` lists the targets. Everything happens inside .venv and this folder.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test setup repro serve retrain promote rollback champions mlflow report docs lint format lock clean
+.PHONY: help run test setup repro serve retrain promote rollback champions monitor feedback review mlflow report docs \
+	lint format lock clean
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
@@ -18,7 +19,7 @@ run: setup ## set up, build the pipeline, serve the page (HOST=, PORT=)
 	@python -m pipeline.fetch --retry-fallback
 	@dvc repro
 	@python -m pipeline.register --check || dvc repro --single-item --force register package
-	@python -m pipeline.serve --host $(HOST) --port $(PORT)
+	@DIGITS_LOG_PREDICTIONS=$${DIGITS_LOG_PREDICTIONS:-true} python -m pipeline.serve --host $(HOST) --port $(PORT)
 
 test: .venv/.dev ## set up what tests need, then run all tests (PYTEST="-k name" for some)
 	@python -m pytest $(PYTEST)
@@ -46,6 +47,15 @@ champions: setup ## who was champion when, by whom and why
 
 # Where promotions hand models over to a running service
 run serve retrain promote rollback: export DIGITS_MODEL_DIR ?= $(CURDIR)/served
+
+monitor: setup ## hold logged requests against training: reports/monitor.html; fails on drift and on too little data
+	@python -m pipeline.monitor
+
+feedback: setup ## export accepted corrections for DVC and the next training
+	@python -m pipeline.feedback
+
+review: setup ## decide on corrections that wait
+	@python -m pipeline.review
 
 mlflow: setup ## MLflow's pages: experiments, runs, registry (MLFLOW_PORT=)
 	@python -m pipeline.tracking --port $(MLFLOW_PORT)

@@ -47,11 +47,22 @@ def main() -> None:
             say(f"  {count} {outcome}" + ("; decide with: make review" if outcome.startswith("waits") else ""))
 
 
+def open_database() -> sql.Engine:
+    """The deployment's database. Raises PipelineError where it cannot be used."""
+    try:
+        return store.open_store()
+    except ValueError as error:
+        raise PipelineError(f"DIGITS_DATABASE_URL: {error}") from None
+    except sql.exc.SQLAlchemyError as error:
+        reason = " ".join(str(error).split("\n[SQL")[0].split())[:300]
+        raise PipelineError(without_password(f"the database of DIGITS_DATABASE_URL cannot be used: {reason}")) from None
+
+
 def judged() -> tuple[pd.DataFrame, Images, str]:
     """All current labels with their `outcome`, their pictures, and the dataset that they belong to."""
     splits = {name: load_split(name) for name in ("train", "val", "test")}
     name = splits["train"].dataset
-    labels, images = read_labels(store.open_store(), name)
+    labels, images = read_labels(open_database(), name)
     held_out = {hashlib.sha256(image.tobytes()).hexdigest() for key in ("val", "test") for image in splits[key].images}
     train = np.bincount(splits["train"].labels, minlength=256)
     settings = load_params().feedback
@@ -62,8 +73,7 @@ def judged() -> tuple[pd.DataFrame, Images, str]:
 def read_labels(engine: sql.Engine, dataset: str) -> tuple[pd.DataFrame, Images]:
     """Current labels of a dataset's pictures, oldest first, and the pictures, uint8 (n, 28, 28).
 
-    Columns: id, request_id, label, client, digest, review (True, False or None). Raises PipelineError where the
-    database cannot be read.
+    Columns: id, request_id, label, client, digest, review (True, False or None).
     """
     current = store.current_labels().subquery()
     newest = sql.select(sql.func.max(store.reviews.c.id)).group_by(store.reviews.c.label_id)
@@ -71,16 +81,13 @@ def read_labels(engine: sql.Engine, dataset: str) -> tuple[pd.DataFrame, Images]
     kept = (current.c.id, current.c.request_id, current.c.label, current.c.client, store.pictures.c.digest)
     query = (
         sql.select(*kept, decided.c.accepted.label("review"), store.pictures.c.pixels)
-        .join(store.pictures, store.pictures.c.request_id == current.c.request_id)
+        .join(store.pictures, store.same_picture(store.pictures, current))
         .outerjoin(decided, decided.c.label_id == current.c.id)
         .where(store.pictures.c.dataset == dataset)
         .order_by(current.c.id)
     )
-    try:
-        with engine.connect() as connection:
-            frame = pd.DataFrame(connection.execute(query).mappings().all(), columns=[*query.selected_columns.keys()])
-    except sql.exc.SQLAlchemyError as error:
-        raise PipelineError(without_password(f"the database cannot be read: {error}".splitlines()[0])) from None
+    with engine.connect() as connection:
+        frame = pd.DataFrame(connection.execute(query).mappings().all(), columns=[*query.selected_columns.keys()])
     pixels = b"".join(frame.pop("pixels"))
     return frame.astype({"review": object}), np.frombuffer(pixels, np.uint8).reshape(-1, SIDE, SIDE)
 
@@ -112,9 +119,8 @@ def judge(
 
     approved = labels["review"].map(lambda decision: decision is True)
     settle(labels["review"].map(lambda decision: decision is False), "rejected in review")
-    for result in run(
-        describe("feedback", images, labels["label"]), [label_rule(dataset), *image_rules(dataset, slack=1)]
-    ):
+    frame = describe("feedback", images, labels["label"].to_numpy(np.int64))
+    for result in run(frame, [label_rule(dataset), *image_rules(dataset, slack=1)]):
         settle(labels.index.isin(offenders(result)), f"against the rule: {result.expectation_config.meta['rule']}")
     settle(labels["digest"].isin(held_out), "a validation or test picture")
     # Reviewed labels overrule others of the same picture; what one client says twice counts once

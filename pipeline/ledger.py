@@ -76,7 +76,7 @@ class Entry:
 
 def engine() -> sql.Engine:
     """The ledger's database, with its table made, or brought up to date, where that is needed."""
-    made = store.connect()
+    made = store.connect(store.database_url())
     if not _is_current(made):
         with _exclusive(made), made.begin() as connection:
             if made.dialect.name == "sqlite":

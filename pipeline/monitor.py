@@ -15,13 +15,13 @@ import sqlalchemy as sql
 from pipeline import drift, plots, store, tracking
 from pipeline.datasets import load_split
 from pipeline.drift import Answers, Figure, Window
-from pipeline.feedback import SIDE
+from pipeline.feedback import SIDE, open_database
 from pipeline.files import read_json, write_json, write_text
 from pipeline.novelty import NonDigitScore
 from pipeline.params import Dataset, Monitor, load_dataset, load_params
 from pipeline.paths import EVALUATIONS, REPORTS
 from pipeline.rendering import render
-from pipeline.terminal import PipelineError, say, stage
+from pipeline.terminal import say, stage
 from pipeline.validate import check, describe, image_rules
 
 AS_TRAINED, DRIFT, TOO_LITTLE, NOT_JUDGED = range(4)
@@ -41,12 +41,8 @@ def options(hours: float | None) -> int:
     val, train = load_split("val"), load_split("train")
     dataset = load_dataset(val.dataset)
     since = datetime.now(UTC) - timedelta(hours=hours or settings.hours)
-    engine = store.open_store()
-    try:
-        window = read_window(engine, val.dataset, since, settings.images)
-    except sql.exc.SQLAlchemyError as error:
-        reason = str(error).splitlines()[0]
-        raise PipelineError(tracking.without_password(f"the database cannot be read: {reason}")) from None
+    engine = open_database()
+    window = read_window(engine, val.dataset, since, settings.images)
     trained_on = drift.measure(train.images)
     found = judge(reference(val), trained_on, window, dataset, settings)
     report = {"dataset": val.dataset, "time": datetime.now(UTC).isoformat(timespec="seconds"), **found}
@@ -74,15 +70,17 @@ def read_window(engine: sql.Engine, dataset: str, since: datetime, limit: int) -
         .limit(limit)
         .subquery()
     )
-    same = (store.predictions.c.request_id == newest.c.request_id) & (store.predictions.c.position == newest.c.position)
     current = store.current_labels().subquery()
+    said = sql.select(store.predictions).join(newest, store.same_picture(store.predictions, newest))
+    labelled = sql.select(current).join(newest, store.same_picture(current, newest))
     with engine.connect() as connection:
         pictures = pd.DataFrame(connection.execute(sql.select(newest)).mappings().all(), columns=newest.c.keys())
-        rows = connection.execute(sql.select(store.predictions).join(newest, same)).mappings().all()
-        labels = dict(connection.execute(sql.select(current.c.request_id, current.c.label)).tuples().all())
+        rows = connection.execute(said).mappings().all()
+        given = connection.execute(labelled).mappings()
+        labels = {(row["request_id"], row["position"]): row["label"] for row in given}
     answers = pd.DataFrame(rows, columns=store.predictions.c.keys())
-    places = pd.Series(pictures.index, index=pd.MultiIndex.from_frame(pictures[["request_id", "position"]]))
-    answers["picture"] = places.reindex(pd.MultiIndex.from_frame(answers[["request_id", "position"]])).to_numpy(int)
+    place = {key: index for index, key in enumerate(zip(pictures["request_id"], pictures["position"], strict=True))}
+    answers["picture"] = [place[key] for key in zip(answers["request_id"], answers["position"], strict=True)]
     return Window(
         np.frombuffer(b"".join(pictures["pixels"]), np.uint8).reshape(-1, SIDE, SIDE),
         {
@@ -94,7 +92,7 @@ def read_window(engine: sql.Engine, dataset: str, since: datetime, limit: int) -
             )
             for name, group in answers.groupby("model")
         },
-        np.array([labels.get(request_id, -1) for request_id in pictures["request_id"]], int),
+        np.array([labels.get(key, -1) for key in place], int),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import store
-from pipeline.feedback import judged, load_models
+from pipeline.feedback import judged, load_models, open_database
 from pipeline.params import load_dataset
 from pipeline.terminal import PipelineError, say, stage
 
@@ -27,7 +27,7 @@ def main(*arguments: str) -> None:
 @click.option("--reject", multiple=True, type=int, metavar="ID", help="Reject it.")
 def options(only_list: bool, accept: tuple[int, ...], reject: tuple[int, ...]) -> None:
     """Accept or reject labels that wait; without options, asks for each."""
-    engine, items = store.open_store(), waiting()
+    engine, items = open_database(), waiting()
     decisions = dict.fromkeys(accept, True) | dict.fromkeys(reject, False)
     if unknown := sorted(decisions.keys() - {item["id"] for item in items}):
         raise PipelineError(f"no label with number {unknown[0]} waits; see: python -m pipeline.review --list")

@@ -10,6 +10,7 @@ from pipeline import handover
 from pipeline.bento_server import start, stop, wait_until_ready
 from pipeline.files import read_json
 from pipeline.paths import REPORTS
+from pipeline.store import database_url
 from pipeline.terminal import PipelineError, say, stage
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  (the user's choice; reached as localhost)
@@ -30,10 +31,16 @@ def options(host: str, port: int) -> None:
     check_free(host, port)
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends this process ends the service with it
         signal.signal(number, signal.default_int_handler)
+    try:
+        database = database_url().render_as_string(hide_password=False)
+    except ValueError as error:
+        raise PipelineError(f"DIGITS_DATABASE_URL: {error}") from None
     # In a terminal, requests are not worth a line each; a container logs them
-    environment = {"DIGITS_LOG_LEVEL": os.environ.get("DIGITS_LOG_LEVEL", "warning")}
-    if exported := handover.directory():
-        environment["DIGITS_MODEL_DIR"] = str(exported)  # the service's working directory is another
+    environment = {
+        "DIGITS_LOG_LEVEL": os.environ.get("DIGITS_LOG_LEVEL", "warning"),
+        "DIGITS_DATABASE_URL": database,
+        "DIGITS_MODEL_DIR": str(handover.directory() or ""),  # the service's working directory is another
+    }
     server = start(tag, host, port, environment=environment)
     try:
         wait_until_ready(server, f"http://{'127.0.0.1' if host in EVERYWHERE else host}:{port}")

@@ -15,6 +15,7 @@ from pipeline.paths import PARAMS, checkout
 
 BUSY_SECONDS = 5  # how long to wait for another writer of a SQLite file, or for a server to accept a connection
 RECYCLE_SECONDS = 10
+CREATING = 0x64696769  # any number that nobody else locks
 
 metadata = sql.MetaData()
 predictions = sql.Table(  # one row for each model that answered to a picture
@@ -43,11 +44,12 @@ pictures = sql.Table(  # what the models saw, once for all of them
     sql.Column("digest", sql.String(64), nullable=False),  # sha256 of the pixels
     sql.Column("pixels", sql.LargeBinary, nullable=False),  # 784 bytes, row by row, ink bright
 )
-labels = sql.Table(  # every change is a row; the newest of a request counts, and null means withdrawn
+labels = sql.Table(  # every change is a row; the newest of a picture counts, and null means withdrawn
     "labels",
     metadata,
     sql.Column("id", sql.Integer, primary_key=True),
     sql.Column("request_id", sql.String(64), nullable=False, index=True),
+    sql.Column("position", sql.Integer, nullable=False),
     sql.Column("time", sql.DateTime(timezone=True), nullable=False),
     sql.Column("label", sql.Integer),
     sql.Column("client", sql.String(32), nullable=False),
@@ -77,26 +79,38 @@ secrets = sql.Table(
 )
 
 
-def database_url() -> str:
+def parse_url(text: str) -> sql.URL:
+    """A database's URL with the driver that is installed. Raises ValueError that says what is right."""
+    right = "expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+    try:
+        url = sql.make_url(text)
+    except (sql.exc.ArgumentError, ValueError):
+        raise ValueError(right) from None
+    if url.drivername in ("postgres", "postgresql"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername not in ("sqlite", "postgresql+psycopg"):
+        raise ValueError(f"{right}, found {url.drivername}")
+    return url
+
+
+def database_url() -> sql.URL:
     """`DIGITS_DATABASE_URL` or `sqlite:///digits.db`, a relative SQLite file taken from the checkout's root.
 
-    Where there is no checkout (inside a Bento), it is taken from the working directory.
+    Where there is no checkout (inside a Bento), it is taken from the working directory. Raises ValueError.
     """
-    url = sql.make_url(os.environ.get("DIGITS_DATABASE_URL") or "sqlite:///digits.db")
-    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
-        root = checkout() if PARAMS.exists() else Path.cwd()
-        url = url.set(database=str(root / url.database))
-    return url.render_as_string(hide_password=False)
+    url = parse_url(os.environ.get("DIGITS_DATABASE_URL") or "sqlite:///digits.db")
+    if url.drivername != "sqlite" or url.database in (None, "", ":memory:"):
+        return url
+    root = checkout() if PARAMS.exists() else Path.cwd()
+    return url.set(database=str(root / str(url.database)))
 
 
-def connect(url: str | None = None) -> sql.Engine:
+def connect(url: sql.URL) -> sql.Engine:
     """The database, without asking it anything yet."""
-    found = sql.make_url(url or database_url())
-    if found.get_backend_name() != "sqlite":
-        waiting = {"connect_timeout": BUSY_SECONDS} if found.get_driver_name() == "psycopg" else {}
-        return sql.create_engine(found, pool_pre_ping=True, connect_args=waiting)
+    if url.drivername != "sqlite":
+        return sql.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": BUSY_SECONDS})
     # The last connection to close tidies the file up, so they are kept; but not for long, to find a restored file
-    engine = sql.create_engine(found, pool_recycle=RECYCLE_SECONDS, connect_args={"timeout": BUSY_SECONDS})
+    engine = sql.create_engine(url, pool_recycle=RECYCLE_SECONDS, connect_args={"timeout": BUSY_SECONDS})
     sql.event.listen(engine, "connect", _write_ahead)
     return engine
 
@@ -114,15 +128,18 @@ def in_utc(time: datetime) -> datetime:
 
 def create_tables(engine: sql.Engine) -> None:
     """Make the tables that are missing; several processes may do so at once."""
-    try:
-        metadata.create_all(engine)
-    except (sql.exc.OperationalError, sql.exc.ProgrammingError, sql.exc.IntegrityError):
-        metadata.create_all(engine)  # another process made them in between; what is really wrong fails again
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # "if not exists" alone is no protection there
+            connection.execute(sql.select(sql.func.pg_advisory_xact_lock(CREATING)))
+        for table in metadata.sorted_tables:
+            connection.execute(sql.schema.CreateTable(table, if_not_exists=True))
+            for index in table.indexes:
+                connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
 
 
-def open_store(url: str | None = None) -> sql.Engine:
-    """The database with its tables."""
-    engine = connect(url)
+def open_store() -> sql.Engine:
+    """The database with its tables. Raises ValueError for a URL that is none."""
+    engine = connect(database_url())
     create_tables(engine)
     return engine
 
@@ -142,9 +159,14 @@ def shared_secret(engine: sql.Engine, name: str, proposal: str) -> str:
             return str(connection.execute(query).scalar_one())
 
 
+def same_picture(one: Any, other: Any) -> sql.ColumnElement[bool]:
+    """Whether rows of two tables belong to the same picture of the same request."""
+    return sql.and_(one.c.request_id == other.c.request_id, one.c.position == other.c.position)
+
+
 def current_labels() -> sql.Select[Any]:
-    """Rows of `labels` that count: the newest of each request, unless it withdrew the label."""
-    newest = sql.select(sql.func.max(labels.c.id)).group_by(labels.c.request_id)
+    """Rows of `labels` that count: the newest of each picture, unless it withdrew the label."""
+    newest = sql.select(sql.func.max(labels.c.id)).group_by(labels.c.request_id, labels.c.position)
     return sql.select(labels).where(labels.c.id.in_(newest), labels.c.label.is_not(None))
 
 

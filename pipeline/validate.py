@@ -41,7 +41,7 @@ def main() -> None:
     say(f"{dataset.title}: {len(frame):,} images, {len(results)} rules, all kept")
 
 
-def describe(split: str, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> pd.DataFrame:
+def describe(split: str, images: NDArray[np.uint8], labels: NDArray[np.integer[Any]]) -> pd.DataFrame:
     """One row per image of uint8 (n, rows, columns): shape, intensities, centre of mass, sha256 of its bytes."""
     count, height, width = images.shape
     flat = images.reshape(count, -1)

@@ -23,9 +23,9 @@ class Access:
 
     def check(self, request: Request) -> None:
         """Raise RequestError 401 without the key, 429 for too many requests (counted first: keys are not guessed)."""
-        known = self._key is not None and hmac.compare_digest(_bearer(request), self._key)
+        known = self._knows(request)
         if self._rate is not None:
-            client = "key" if known else f"address {client_address(request)}"
+            client = self.client(request)
             if not self._limiter.hit(self._rate, client):
                 reset = self._limiter.get_window_stats(self._rate, client).reset_time
                 raise RequestError(
@@ -39,6 +39,15 @@ class Access:
                 "a key is needed and this is missing or wrong; send the header `Authorization: Bearer KEY`",
                 {"www-authenticate": "Bearer"},
             )
+
+    def client(self, request: Request) -> str:
+        """Who asks: the key, or else the address."""
+        if self._knows(request):
+            return f"key {self._key!r}"
+        return f"address {client_address(request)}"
+
+    def _knows(self, request: Request) -> bool:
+        return self._key is not None and hmac.compare_digest(_bearer(request), self._key)
 
 
 def client_address(request: Request) -> str:

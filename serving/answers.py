@@ -98,10 +98,15 @@ def new_request_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
+def parse_answer_id(text: str) -> tuple[str, int | None]:
+    """The request's id and, where it is the id of one answer of several, its number. Raises ValueError."""
+    if not (parts := re.fullmatch(r"([0-9a-f]{32})(?:-([0-9]{1,4}))?", text, re.ASCII)):
+        raise ValueError(f"{text[:60]!r} is no request id")
+    return parts[1], int(parts[2]) if parts[2] else None
+
+
 def age(request_id: str) -> float:
-    """Seconds since the identifier was given out; infinite for what `new_request_id` never gave."""
-    if not re.fullmatch("[0-9a-f]{32}", request_id):
-        return math.inf
+    """Seconds since `new_request_id` gave it out."""
     return time.time() - int(request_id[:12], 16) / 1000
 
 
@@ -132,15 +137,14 @@ def answer(model: ServedModel, images: NDArray[np.uint8]) -> list[dict[str, Any]
     return rows
 
 
-def answer_number(model: ServedModel, lines: list[list[tuple[Box, Digit]]]) -> dict[str, Any]:
-    """A `NumberAnswer` without its id, as a plain dict, for the digits that were found, line by line."""
-    found = [pair for line in lines for pair in line]
-    if not found:
+def answer_number(lines: list[list[tuple[Box, Digit]]], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A `NumberAnswer` without its id, as a plain dict, from the answers to the digits found, line by line."""
+    if not rows:
         return {"number": "", "confidence": 0.0, "digits": []}
-    rows = iter(answer(model, np.stack([digit.pixels for _, digit in found])))
+    remaining = iter(rows)
     digits, words = [], []
     for line in lines:
-        answers = [(box, next(rows)) for box, _ in line]
+        answers = [(box, next(remaining)) for box, _ in line]
         words.append("".join(str(row["prediction"]) for _, row in answers))
         digits += [
             {

@@ -1,9 +1,12 @@
 """The HTTP interface as a Starlette application: every route but BentoML's own."""
 
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -19,8 +22,10 @@ from pipeline.segmentation import Box, find_digits
 from serving.access import Access
 from serving.answers import answer, answer_number, describe
 from serving.docs import docs_page
+from serving.feedback import Feedback, read_feedback
 from serving.models import Models
 from serving.openapi import openapi_document
+from serving.prediction_log import Answered, PredictionLog
 from serving.requests import RequestError, choose_model, decode, read_image_file, read_pixels
 from serving.settings import Settings
 
@@ -33,15 +38,27 @@ REPORT_HEADERS = {
     "cache-control": "no-cache",
 }
 Seen = TypeVar("Seen")
+Headers = dict[str, str]
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(models: Callable[[], Models], settings: Settings, bentoml: ASGIApp) -> Starlette:
-    """The application. `models` gives the models to answer with at the time of each request.
+def create_app(
+    models: Callable[[], Models], settings: Settings, bentoml: ASGIApp, log: Callable[[], PredictionLog | None]
+) -> Starlette:
+    """The application. `models` gives the models to answer with at the time of each request, `log` the log if any.
 
     `bentoml` answers `/metrics` and `/schema.json`, which clients need the key for as for all that is not read only.
     """
-    access = Access(settings)
+    access, feedback_desk = Access(settings), Feedback()
+
+    def keep(request: Request, dataset: str, images: NDArray[np.uint8], *answers: list[dict[str, Any]]) -> Headers:
+        """Log what each model answered to `images`, uint8 (n, 28, 28); the answer's headers say whether it is."""
+        if (here := log()) is None:
+            return {}
+        latency = 1000 * (time.perf_counter() - request.state.started)
+        identity = (request.state.request_id, dataset, request.url.path, access.client(request))
+        here.record(Answered(*identity, time.time(), latency, images, answers))
+        return {"digits-logged": "pixels"}
 
     async def read(request: Request, look: Callable[[bytes], Seen]) -> Seen:
         content = await read_image_file(request, settings.max_body_bytes)
@@ -53,35 +70,51 @@ def create_app(models: Callable[[], Models], settings: Settings, bentoml: ASGIAp
         return await read(request, lambda content: to_digit(decode(content, settings.max_pixels, enough=ENOUGH)))
 
     async def predict(request: Request) -> Response:
-        model = choose_model(models(), request.query_params.get("model", "champion"))
-        digit = await read_digit(request)
-        return JSONResponse({**answer(model, digit.pixels[None])[0], "request_id": request.state.request_id})
+        served = models()
+        model = choose_model(served, request.query_params.get("model", "champion"))
+        images = (await read_digit(request)).pixels[None]
+        rows = answer(model, images)
+        headers = keep(request, served.dataset, images, rows)
+        return JSONResponse({**rows[0], "request_id": request.state.request_id}, headers=headers)
 
     async def compare(request: Request) -> Response:
-        digit = await read_digit(request)
+        images = (await read_digit(request)).pixels[None]
         served = models()
-        return JSONResponse(
-            {
-                "pixels": digit.pixels.tolist(),
-                "results": {name: answer(model, digit.pixels[None])[0] for name, model in served.by_name.items()},
-                "champion": served.champion,
-                "request_id": request.state.request_id,
-            }
-        )
+        rows = {name: answer(model, images) for name, model in served.by_name.items()}
+        headers = keep(request, served.dataset, images, *rows.values())
+        content = {
+            "pixels": images[0].tolist(),
+            "results": {name: answers[0] for name, answers in rows.items()},
+            "champion": served.champion,
+            "request_id": request.state.request_id,
+        }
+        return JSONResponse(content, headers=headers)
 
     async def predict_number(request: Request) -> Response:
-        model = choose_model(models(), request.query_params.get("model", "champion"))
+        served = models()
+        model = choose_model(served, request.query_params.get("model", "champion"))
 
         def find(content: bytes) -> list[list[tuple[Box, Digit]]]:
             return find_digits(decode(content, settings.max_pixels), model.classifier.probabilities)
 
-        found = await read(request, find)
-        return JSONResponse({**answer_number(model, found), "request_id": request.state.request_id})
+        lines = await read(request, find)
+        images = np.array([digit.pixels for line in lines for _, digit in line], np.uint8).reshape(-1, 28, 28)
+        rows = answer(model, images) if len(images) else []
+        headers = keep(request, served.dataset, images, rows)
+        content = {**answer_number(lines, rows), "request_id": request.state.request_id}
+        return JSONResponse(content, headers=headers)
 
     async def predict_pixels(request: Request) -> Response:
         images, name = await read_pixels(request, settings.max_body_bytes)
-        answers = answer(choose_model(models(), name), images)
-        return JSONResponse({"results": identify(answers, request.state.request_id)})
+        served = models()
+        rows = answer(choose_model(served, name), images)
+        headers = keep(request, served.dataset, images, rows)
+        return JSONResponse({"results": identify(rows, request.state.request_id)}, headers=headers)
+
+    async def feedback(request: Request) -> Response:
+        answer_id, label = await read_feedback(request, settings.max_body_bytes, len(models().classes))
+        await feedback_desk.give(log(), answer_id, label, access.client(request))
+        return Response(status_code=204)
 
     async def model(request: Request) -> Response:
         return JSONResponse(describe(models()))
@@ -115,6 +148,7 @@ def create_app(models: Callable[[], Models], settings: Settings, bentoml: ASGIAp
         guarded("/compare", compare),
         guarded("/predict_number", predict_number),
         guarded("/predict_pixels", predict_pixels),
+        guarded("/feedback", feedback),
         guarded("/model", model, "GET"),
         Route("/docs.json", docs_json),
         Route("/docs", docs),
@@ -125,7 +159,11 @@ def create_app(models: Callable[[], Models], settings: Settings, bentoml: ASGIAp
     ]
     origins = [origin.strip() for origin in settings.allow_origins.split(",") if origin.strip()]
     cross_origin = Middleware(
-        CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["Authorization"]
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization"],
+        expose_headers=["digits-logged"],
     )
     application = Starlette(
         routes=routes,

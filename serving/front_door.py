@@ -42,7 +42,8 @@ class FrontDoor:
         if self._metrics is None:  # here, where BentoML has prepared its worker for several processes' metrics
             self._metrics = Metrics()
         started = time.perf_counter()
-        request_id = scope.setdefault("state", {})["request_id"] = new_request_id()
+        request_id = new_request_id()
+        scope.setdefault("state", {}).update(request_id=request_id, started=started)
         status = 500
 
         async def send_with_headers(message: Message) -> None:

@@ -81,6 +81,21 @@ ANSWER = {
     "uncertain": False,
     "reason": None,
 }
+LABEL = {
+    "type": "object",
+    "required": ["request_id", "label"],
+    "additionalProperties": False,
+    "properties": {
+        "request_id": {
+            "type": "string",
+            "description": "of the answer; where a request had several: its id with -0, -1, ... behind it",
+        },
+        "label": {
+            "description": "number of the right class; null withdraws",
+            "anyOf": [{"type": "integer", "minimum": 0, "maximum": 9}, {"type": "null"}],
+        },
+    },
+}
 REQUEST_ID = "5f0c9f0d3e0b4c55a6a0c1f4b1f0a7d2"
 EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     IdentifiedAnswer: {**ANSWER, "request_id": REQUEST_ID},
@@ -149,6 +164,7 @@ def openapi_document() -> dict[str, Any]:
                     (404, *PICTURE),
                 )
             },
+            "/feedback": {"post": _feedback()},
             "/model": {"get": _asks("What is served", ModelsAnswer, None, ALWAYS)},
             "/report": {"get": _opens("The comparison report", "text/html", (404,))},
             "/cards/{name}": {
@@ -189,6 +205,16 @@ def _asks(
         "responses": {"200": {"description": "the answer", "content": _json(answer)}, **_problems(problems)},
     }
     return operation | ({"requestBody": body} if body else {}) | ({"parameters": parameters} if parameters else {})
+
+
+def _feedback() -> dict[str, Any]:
+    problems = {**PROBLEMS, 404: "no such answer is logged, or nothing is", 503: "the database does not answer now"}
+    body = {"application/json": {"schema": LABEL, "example": {"request_id": REQUEST_ID, "label": 7}}}
+    operation = _asks("What an answer should have been", Problem, {"required": True, "content": body}, ())
+    refusals = _problems((400, 404, 413, 415, 422, *ALWAYS))
+    for status, refusal in refusals.items():
+        refusal["description"] = problems[int(status)]
+    return {**operation, "responses": {"204": {"description": "kept"}, **refusals}}
 
 
 def _opens(

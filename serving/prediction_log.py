@@ -1,8 +1,8 @@
 """The prediction log: answers go into a bounded queue, and a thread of each worker writes them to the database."""
 
+import atexit
 import hashlib
 import hmac
-import logging
 import queue
 import secrets
 import threading
@@ -20,25 +20,23 @@ import sqlalchemy as sql
 from numpy.typing import NDArray
 
 from pipeline import store
-from serving.answers import age
+from serving.answers import parse_answer_id
+from serving.logs import log as logger
+from serving.settings import Settings
 
 MOST_WAITING = 20_000  # pictures in a worker's queue, about 20 MB
 BATCH = 1000  # pictures written in one transaction, about
 FLUSH_SECONDS = 0.25  # a killed worker loses no more than this, and the transaction under way
 TRY_AGAIN_SECONDS = 1.0  # while the database cannot be used
 HOUSEKEEPING_SECONDS = 60.0
-RECENT_SECONDS = 5.0  # for so long an id may be on its way from another worker
-POLL_SECONDS = 0.1
-
-logger = logging.getLogger("digits.log")
 
 
 class NotLogged(Exception):
-    """The log has no such request."""
+    """The log has no such answer."""
 
 
 class Ambiguous(Exception):
-    """The request had several pictures."""
+    """The request had several answers, as many as `args[0]`, and none was named."""
 
 
 class Unreachable(Exception):
@@ -47,9 +45,9 @@ class Unreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One request's pictures, uint8 (n, 28, 28), and each answering model's n answers, under one id or n of them."""
+    """One request's pictures, uint8 (n, 28, 28), and each answering model's n answers."""
 
-    ids: str | Sequence[str]
+    request_id: str
     dataset: str
     route: str
     who: str
@@ -88,7 +86,7 @@ class PredictionLog:
     The event loop alone calls `record`; the thread alone writes.
     """
 
-    def __init__(self, url: str, key: str, max_days: float, max_rows: int) -> None:
+    def __init__(self, url: sql.URL, key: str, max_days: float, max_rows: int) -> None:
         self._engine = store.connect(url)
         self._key, self._max_days, self._max_rows = key, max_days, max_rows
         self._queue: queue.SimpleQueue[Answered | None] = queue.SimpleQueue()
@@ -109,28 +107,27 @@ class PredictionLog:
         self._taken += count
         self._queue.put(answered)
 
-    def label(self, request_id: str, label: int | None, who: str) -> None:
-        """Make `label` the current one of a request, None: withdraw it. Blocks for as long as the id is recent.
+    def label(self, answer_id: str, label: int | None, who: str) -> None:
+        """Make `label` the current one of an answer, None: withdraw it. Blocks: call it in a thread.
 
-        Raises NotLogged, Ambiguous where the request had several pictures, Unreachable.
+        Raises NotLogged, Ambiguous, Unreachable.
         """
-        deadline = time.monotonic() + RECENT_SECONDS - age(request_id)
-        found = sql.select(sql.func.count()).where(store.pictures.c.request_id == request_id)
+        try:
+            request_id, position = parse_answer_id(answer_id)
+        except ValueError:
+            raise NotLogged from None
         try:
             self._prepare()
-            while True:
-                with self._engine.connect() as connection:
-                    pictures = connection.execute(found).scalar_one()
-                if pictures or time.monotonic() >= deadline:
-                    break
-                time.sleep(POLL_SECONDS)
-            if pictures == 0:
+            query = sql.select(store.pictures.c.position).where(store.pictures.c.request_id == request_id)
+            with self._engine.connect() as connection:
+                known = connection.execute(query).scalars().all()
+            if position is None and len(known) > 1:
+                raise Ambiguous(len(known))
+            row = {"request_id": request_id, "position": position or 0, "time": datetime.now(UTC), "label": label}
+            if row["position"] not in known:
                 raise NotLogged
-            if pictures > 1:
-                raise Ambiguous
-            row = {"request_id": request_id, "time": datetime.now(UTC), "label": label, "client": self._hash(who)}
             with self._engine.begin() as connection:
-                connection.execute(store.labels.insert().values(row))
+                connection.execute(store.labels.insert().values(**row, client=self._hash(who)))
         except sql.exc.SQLAlchemyError as error:
             self._metrics.failures.inc()
             raise Unreachable(reason_of(error)) from None
@@ -191,24 +188,19 @@ class PredictionLog:
         return written
 
     def _rows(self, answered: Answered) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-        shared = {"time": datetime.fromtimestamp(answered.time, UTC)}
+        """The rows of each picture: its own, and one for each model."""
+        moment = datetime.fromtimestamp(answered.time, UTC)
         common = {"route": answered.route, "latency_ms": answered.latency_ms, "client": self._hash(answered.who)}
         names = ("model", "version", "prediction", "confidence", "uncertain", "reason")
-        for index, pixels in enumerate(answered.pixels):
-            one = isinstance(answered.ids, str)
-            place = {"request_id": answered.ids if one else answered.ids[index], "position": index if one else 0}
+        for position, pixels in enumerate(answered.pixels):
+            shared = {"request_id": answered.request_id, "position": position, "time": moment}
             content = pixels.tobytes()
-            picture = {
-                **place,
-                **shared,
-                "dataset": answered.dataset,
-                "digest": hashlib.sha256(content).hexdigest(),
-                "pixels": content,
-            }
-            rows = [
-                {**place, **shared, **common, **{name: row[index][name] for name in names}} for row in answered.answers
-            ]
-            yield picture, rows
+            digest = hashlib.sha256(content).hexdigest()
+            said = [rows[position] for rows in answered.answers]
+            yield (
+                {**shared, "dataset": answered.dataset, "digest": digest, "pixels": content},
+                [{**shared, **common, **{name: row[name] for name in names}} for row in said],
+            )
 
     def _prepare(self) -> None:
         """The tables, and the key of the hashes, before the first row."""
@@ -251,6 +243,14 @@ class PredictionLog:
                     MOST_WAITING,
                 )
             self._failing = True
+
+
+def open_log(settings: Settings) -> PredictionLog:
+    """The log that the settings ask for; what waits is written before the process ends."""
+    key = settings.hash_key.get_secret_value() if settings.hash_key else ""
+    log = PredictionLog(store.database_url(), key, settings.log_max_days, settings.log_max_rows)
+    atexit.register(log.close)
+    return log
 
 
 def reason_of(error: Exception) -> str:

@@ -12,6 +12,7 @@ from serving.app import create_app, identify
 from serving.front_door import FrontDoor
 from serving.logs import configure_logs
 from serving.models import Models, load_models
+from serving.prediction_log import PredictionLog, open_log
 from serving.protocol import bound_heads
 from serving.reload import Watcher, load_directory
 from serving.requests import RequestError, choose_model, parse_pixels
@@ -22,6 +23,7 @@ PACKAGED = Path(__file__).with_name("packaged.json")  # written by the stage `pa
 REQUIREMENTS = [
     line for line in Path(__file__).with_name("requirements.txt").read_text().splitlines() if not line.startswith("#")
 ]
+_log: list[PredictionLog] = []
 _served: list[Models] = []  # the models of this process: one element, replaced as a whole
 
 
@@ -45,13 +47,18 @@ def served_models() -> Models:
     return _served[0]
 
 
+def prediction_log() -> PredictionLog | None:
+    """The log of this process, None where nothing is logged."""
+    return _log[0] if _log else None
+
+
 class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]
     """A service whose interface stands before all of BentoML's own layers, not within them."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         bound_heads()
         inner: ASGIApp = super().to_asgi(is_main=is_main)
-        application = create_app(served_models, SETTINGS, inner)
+        application = create_app(served_models, SETTINGS, inner, prediction_log)
         routes = frozenset(route.path.replace("{name}", "") for route in application.routes)  # type: ignore[attr-defined]
         return FrontDoor(inner, application, SETTINGS, routes)
 
@@ -69,6 +76,8 @@ class Digits:
 
     def __init__(self) -> None:
         configure_logs(SETTINGS.log_level)
+        if SETTINGS.log_predictions:
+            _log[:] = [open_log(SETTINGS)]
         if SETTINGS.model_dir is None:
             serve(packaged_models())
         else:

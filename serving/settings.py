@@ -4,8 +4,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from pipeline.store import parse_url
+
+SECRET = frozenset({"api_key", "hash_key", "database_url"})  # values that no message shows
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -21,8 +24,16 @@ class Settings(BaseModel):
     model_dir: Path | None = Field(
         None, description="folder of exported models, watched for promotions; unset: the models inside the Bento"
     )
-    database_url: str = Field("sqlite:///digits.db", description="prediction log, labels and ledger (SQLAlchemy)")
+    database_url: str = Field(
+        "sqlite:///digits.db",
+        description="prediction log, labels and ledger; or postgresql://USER:PASSWORD@HOST/NAME",
+    )
     log_predictions: bool = Field(False, description="whether answers and their 28x28 pixels are kept")
+    log_max_days: Annotated[float, Field(gt=0)] = Field(90, description="age at which logged answers are deleted")
+    log_max_rows: Count = Field(1_000_000, description="logged pictures, 1 kB each; the oldest beyond are deleted")
+    hash_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
+        None, description="key of the hashes that stand for clients; unset: a random one that the database keeps"
+    )
     workers: Count = Field(1, description="processes that answer")
     max_body_bytes: Count = Field(2_000_000, description="of one request")
     max_pixels: Count = Field(16_000_000, description="of one picture, width times height")
@@ -34,6 +45,12 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="of the JSON lines on standard output; info has one line per request"
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        parse_url(value)
+        return value
 
 
 def variable(field: str) -> str:
@@ -50,6 +67,6 @@ def read_settings() -> Settings:
         wrong = []
         for problem in error.errors():
             field = str(problem["loc"][0])
-            found = "set" if field == "api_key" else repr(values[field])  # a key is never shown
+            found = "set" if field in SECRET else repr(values[field])
             wrong.append(f"{variable(field)} is {found}: {problem['msg'][:1].lower()}{problem['msg'][1:]}")
         raise ValueError("; ".join(wrong)) from None

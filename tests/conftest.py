@@ -16,8 +16,9 @@ import yaml
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.postgres import postgres, postgres_url  # noqa: F401  (fixtures)
+from tests.postgres import postgres, postgres_url
 
+__all__ = ["postgres", "postgres_url"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
@@ -147,6 +148,16 @@ def serve(project: Project, tag: str, **environment: str) -> Iterator[str]:
             yield url
     finally:
         bento_server.BENTOML_HOME = bento_server_home
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty database, which DIGITS_DATABASE_URL names; each test runs on both kinds."""
+    url = f"sqlite:///{tmp_path / 'digits.db'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    monkeypatch.setenv("DIGITS_DATABASE_URL", url)
+    return url
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,7 @@ MODEL = "mnist-classifier"
 FIRST = Entry("promoted", MODEL, "1", None, "first champion", "a" * 64, turn=1)
 
 
-@pytest.fixture(autouse=True, params=["sqlite", "postgresql"])
-def database(request, tmp_path, monkeypatch) -> str:
-    url = f"sqlite:///{tmp_path / 'digits.db'}"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
-    monkeypatch.setenv("DIGITS_DATABASE_URL", url)
-    return url
+pytestmark = pytest.mark.usefixtures("database")
 
 
 def test_rows_come_back_in_order() -> None:
