@@ -52,7 +52,8 @@ def metrics_diff(*arguments: str) -> str:
     command = [sys.executable, "-m", "dvc", "metrics", "diff", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        raise PipelineError(f"the metrics of {arguments[-1]} cannot be read: {done.stderr.strip().splitlines()[-1]}")
+        reason = done.stderr.strip().splitlines()[-1].removeprefix("ERROR: ")
+        raise PipelineError(f"the metrics of {arguments[-1]} cannot be read: {reason}")
     return done.stdout.strip()
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sql
 from filelock import FileLock
 
 from pipeline import store
+from pipeline.terminal import PipelineError
 
 EVENTS = ("promoted", "refused", "rolled back")
 LOCK_KEY = 4_160_928_811  # of PostgreSQL's advisory lock; any number that nothing else in the database uses
@@ -76,7 +77,10 @@ class Entry:
 
 def engine() -> sql.Engine:
     """The ledger's database, with its table made, or brought up to date, where that is needed."""
-    made = store.connect(store.database_url())
+    try:
+        made = store.connect(store.database_url())
+    except ValueError as error:
+        raise PipelineError(f"DIGITS_DATABASE_URL: {error}") from None
     if not _is_current(made):
         with _exclusive(made), made.begin() as connection:
             if made.dialect.name == "sqlite":

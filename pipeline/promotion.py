@@ -130,16 +130,22 @@ def change(
                 f"version {winner['version']} was {winner['event']} by {winner['who']} at the same time "
                 f"({winner['reason']}); nothing was changed by this command: see make champions and decide anew"
             ) from None
-        carry_out(model)
+        carry_out(model, just_written=True)
 
 
-def carry_out(model: str) -> None:
-    """Let the aliases follow the ledger's last change, unless they did or it is about another store's versions."""
+def carry_out(model: str, just_written: bool = False) -> None:
+    """Let the aliases follow the ledger's last change, unless they did or it is about another store's versions.
+
+    In a store that was made anew the same file may have the same number again, but later than it was champion.
+    """
     row = next((row for row in reversed(ledger.history(model)) if row["turn"] is not None), None)
-    if row is None:
+    version = registered_version(model, row["version"]) if row else None
+    if row is None or version is None or version.tags.get("digest") != row["digest"]:
         return
-    version, time = registered_version(model, row["version"]), row["time"].isoformat(timespec="microseconds")
-    if version is None or version.tags.get("digest") != row["digest"] or version.tags.get("changed", "") >= time:
+    if not just_written and version.creation_timestamp / 1000 > row["time"].timestamp():
+        return
+    time = row["time"].isoformat(timespec="microseconds")
+    if version.tags.get("changed", "") >= time:
         return
     client = tracking.connect()
     if row["champion_before"] is not None and registered_version(model, row["champion_before"]) is not None:

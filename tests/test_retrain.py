@@ -55,20 +55,16 @@ def last(output: str) -> str:
 
 def kill_in(project: Project, stage: str, chosen: Callable[[list[psutil.Process]], list[psutil.Process]]) -> None:
     """Start `make retrain`, and when a stage has begun `kill -9` the chosen of its processes: make, python, dvc, ..."""
-    with subprocess.Popen(
-        ["make", "retrain"], cwd=project.folder, env=project.environment(), stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith(f"Running stage '{stage}'"):
-                break
-        time.sleep(2)  # into its work
-        assert process.poll() is None
-        make = psutil.Process(process.pid)
-        for member in chosen([make, *make.children(recursive=True)]):
-            member.kill()
-        process.stdout.close()
+    log = project.folder / "retrain.log"
+    with log.open("w") as output:
+        command = ["make", "retrain"]
+        make = psutil.Popen(command, cwd=project.folder, env=project.environment(), stdout=output, stderr=output)
+    until(lambda: f"Running stage '{stage}'" in log.read_text() or make.poll() is not None, seconds=600)
+    time.sleep(2)  # into its work
+    assert make.poll() is None, log.read_text()
+    for member in chosen([make, *make.children(recursive=True)]):
+        member.kill()
+    make.wait(600)
 
 
 @contextmanager

@@ -191,6 +191,8 @@ def test_the_stores_of_the_last_run_and_of_a_remote_come_back(project: Project, 
     assert "registry and ledger as run 41 left them" in runner.run("bash .ci/restore")
     assert (runner.folder / "mlflow.db").exists()
     (runner.folder / "mlflow.db").unlink()
+    unknown = project.run("python", "-m", "pipeline.difference", "nowhere", status=1)
+    assert unknown.startswith("error: the metrics of nowhere cannot be read: ") and len(unknown.splitlines()) == 1
     runner.run(f"dvc remote add --quiet --default storage {tmp_path / 'remote'} && dvc push --quiet")
     (runner.folder / "models" / "cnn" / "model.tflite").unlink()
     said = runner.run("bash .ci/restore", MLFLOW_TRACKING_URI="http://mlflow.example")

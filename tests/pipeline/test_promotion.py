@@ -145,7 +145,7 @@ def test_a_promotion_killed_between_ledger_and_aliases_is_completed_by_the_next(
 import os, signal
 from pipeline import promotion, registry
 seen, chosen = promotion.standing({MODEL!r}), registry.download({MODEL!r}, "2")
-promotion.carry_out = lambda model: os.kill(os.getpid(), signal.SIGKILL)
+promotion.carry_out = lambda model, just_written: os.kill(os.getpid(), signal.SIGKILL)
 promotion.change({MODEL!r}, "promoted", chosen, seen, "killed")
 """
     killed = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, env=os.environ)
@@ -166,6 +166,13 @@ def test_a_ledger_that_speaks_of_another_store_moves_nothing(make_version) -> No
     assert promotion.standing(MODEL) == promotion.Standing(None, 2)
     ledger.append(ledger.Entry("promoted", MODEL, "1", "7", "elsewhere", "f" * 64, turn=3))
     assert promotion.standing(MODEL) == promotion.Standing(None, 3)
+
+
+def test_a_store_made_anew_begins_without_a_champion(make_version) -> None:
+    digest = hashlib.sha256(b"a model 0").hexdigest()
+    ledger.append(ledger.Entry("promoted", MODEL, "1", None, "in the store that was lost", digest, turn=1))
+    assert make_version("cnn").card["digest"] == digest
+    assert promotion.standing(MODEL) == promotion.Standing(None, 1)
 
 
 def test_what_a_person_took_down_is_known_until_a_person_brings_it_back(make_version) -> None:
