@@ -93,6 +93,7 @@ class PredictionLog:
         self._taken = self._done = 0  # pictures; each is written by one thread alone, so neither needs a lock
         self._ready = self._failing = False
         self._housekeeping = 0.0
+        self._figures: set[str] = set()
         self._hash = lru_cache(10_000)(self._keyed_hash)
         self._metrics = metrics()
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
@@ -221,6 +222,9 @@ class PredictionLog:
         if last is not None:
             self._metrics.monitor_status.set(last.status)
             self._metrics.monitor_time.set(store.in_utc(last.time).timestamp())
+            for name in self._figures - last.figures.keys():  # no longer watched: never an alarm
+                self._metrics.monitor_effect.labels(name).set(0)
+            self._figures |= last.figures.keys()
             for name, figure in last.figures.items():
                 self._metrics.monitor_effect.labels(name).set(figure["effect"])
                 self._metrics.monitor_threshold.labels(name).set(figure["threshold"])

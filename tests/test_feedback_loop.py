@@ -1,0 +1,319 @@
+"""After deployment, for real: answers are logged, labelled, watched, reviewed and learnt from; on both databases."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import promql_parser
+import psutil
+import pytest
+import requests
+import sqlalchemy as sql
+import yaml
+
+from pipeline import store
+from pipeline.files import read_json
+from serving.answers import new_request_id
+from tests.conftest import REPOSITORY, Project, serve
+from tests.serving.test_service import picture
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def deployment(
+    request: pytest.FixtureRequest, project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, str]]:
+    """URLs of a service with two workers that logs, and of its database."""
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").new_database()
+    else:
+        url = f"sqlite:///{tmp_path_factory.mktemp('log') / 'digits.db'}"
+    tag = read_json(project.folder / "reports" / "bento.json")["bento"]
+    settings = {"DIGITS_DATABASE_URL": url, "DIGITS_LOG_PREDICTIONS": "true", "DIGITS_WORKERS": "2"}
+    with serve(project, tag, **settings) as service:
+        yield service, url
+
+
+@pytest.fixture(scope="module")
+def images(project: Project) -> np.ndarray:
+    with np.load(project.folder / "data" / "prepared" / "test.npz") as content:
+        return np.asarray(content["images"])
+
+
+def rows(url: str, query: sql.Select) -> list[sql.Row]:
+    engine = store.connect(store.parse_url(url))
+    with engine.connect() as connection:
+        return list(connection.execute(query).all())
+
+
+def logged(url: str, request_id: str, pictures: int = 1) -> list[sql.Row]:
+    """The rows of a request, as soon as all its pictures are there."""
+    found = store.pictures.select().where(store.pictures.c.request_id == request_id)
+    end = time.monotonic() + 20
+    while len(rows(url, found)) < pictures:
+        assert time.monotonic() < end, f"{request_id} is not in the log"
+        time.sleep(0.1)
+    return rows(url, store.predictions.select().where(store.predictions.c.request_id == request_id))
+
+
+def label(service: str, request_id: object, value: object) -> requests.Response:
+    return requests.post(f"{service}/feedback", json={"request_id": request_id, "label": value}, timeout=30)
+
+
+def ask(service: str, images: np.ndarray) -> list[dict]:
+    answer = requests.post(f"{service}/predict_pixels", json={"images": images.tolist()}, timeout=60)
+    assert answer.headers["digits-logged"] == "pixels"
+    return answer.json()["results"]
+
+
+def test_every_route_leaves_its_rows(deployment: tuple[str, str], images: np.ndarray) -> None:
+    service, url = deployment
+    answer = requests.post(f"{service}/compare", data=picture(), timeout=30)
+    assert answer.headers["digits-logged"] == "pixels"
+    body = answer.json()
+    found = {row.model: row for row in logged(url, body["request_id"])}
+    assert found.keys() == {"mlp", "cnn"}
+    for name, row in found.items():
+        told = body["results"][name]
+        assert (row.route, row.version, row.prediction) == ("/compare", told["version"], told["prediction"])
+        assert (row.confidence, row.uncertain, row.reason) == (
+            pytest.approx(told["confidence"]), told["uncertain"], told["reason"],
+        )  # fmt: skip
+        assert row.latency_ms > 0 and re.fullmatch("[0-9a-f]{32}", row.client)
+    (kept,) = rows(url, store.pictures.select().where(store.pictures.c.request_id == body["request_id"]))
+    assert np.frombuffer(kept.pixels, np.uint8).reshape(28, 28).tolist() == body["pixels"]
+    one = requests.post(f"{service}/predict?model=mlp", data=picture(), timeout=30)
+    assert one.headers["digits-logged"] == "pixels"
+    assert [row.model for row in logged(url, one.json()["request_id"])] == ["mlp"]
+    number = requests.post(f"{service}/predict_number", data=picture(), timeout=30).json()
+    assert number["digits"] and len(logged(url, number["request_id"], len(number["digits"]))) == len(number["digits"])
+    several = ask(service, images[:3])
+    assert [row["request_id"][32:] for row in several] == ["-0", "-1", "-2"]
+    said = logged(url, several[0]["request_id"][:32], 3)
+    assert [row.prediction for row in sorted(said, key=lambda row: row.position)] == [r["prediction"] for r in several]
+    refused = requests.post(f"{service}/predict", data=b"no picture", timeout=30)
+    assert refused.status_code == 415 and "digits-logged" not in refused.headers
+
+
+def test_labels_are_kept_changed_and_withdrawn(deployment: tuple[str, str], images: np.ndarray) -> None:
+    service, url = deployment
+    for value in (7, 8, None, 9):  # the first at once, by whichever worker: the id is waited for
+        if value == 7:
+            request_id = ask(service, images[:1])[0]["request_id"]
+        assert label(service, request_id, value).status_code == 204
+    given = rows(url, store.labels.select().where(store.labels.c.request_id == request_id).order_by(store.labels.c.id))
+    assert [row.label for row in given] == [7, 8, None, 9]
+    counted = rows(url, store.current_labels().where(store.labels.c.request_id == request_id))
+    assert [row.label for row in counted] == [9]
+    several = ask(service, images[:2])
+    assert label(service, several[1]["request_id"], 3).status_code == 204
+    whole = label(service, several[1]["request_id"][:32], 3)
+    assert whole.status_code == 422 and "several answers" in whole.json()["error"]
+
+
+def test_wrong_feedback_is_refused_with_what_is_right(deployment: tuple[str, str], images: np.ndarray) -> None:
+    service, _ = deployment
+    request_id = ask(service, images[:1])[0]["request_id"]
+    for unknown in ("0" * 32, f"{request_id}-1", "no id", ""):
+        assert label(service, unknown, 3).status_code == 404, unknown
+    assert label(service, new_request_id(), 3).status_code == 404  # as if given out just now: waited for first
+    for wrong in (10, -1, "3", 3.0, True, [3]):
+        answer = label(service, request_id, wrong)
+        assert answer.status_code == 422 and "0 to 9 or null" in answer.json()["error"], wrong
+    for body in ([], {"request_id": request_id}, {"request_id": 3, "label": 3}, {"request_id": "", "label": 3, "x": 1}):
+        assert requests.post(f"{service}/feedback", json=body, timeout=30).status_code == 422, body
+    assert requests.post(f"{service}/feedback", data=b"{", timeout=30).status_code == 400
+    text = {"content-type": "text/plain"}
+    assert requests.post(f"{service}/feedback", data=b"{}", headers=text, timeout=30).status_code == 415
+
+
+def test_without_a_log_there_is_nothing_to_label(service: str, images: np.ndarray) -> None:
+    answer = requests.post(f"{service}/predict_pixels", json={"images": images[:1].tolist()}, timeout=30)
+    assert "digits-logged" not in answer.headers
+    refused = label(service, answer.json()["results"][0]["request_id"], 3)
+    assert refused.status_code == 404 and "nothing is being logged" in refused.json()["error"]
+
+
+def test_a_database_that_is_gone_fails_no_answer(project: Project, images: np.ndarray) -> None:
+    tag = read_json(project.folder / "reports" / "bento.json")["bento"]
+    gone = {"DIGITS_DATABASE_URL": "postgresql://me:secret-word@127.0.0.1:9/digits", "DIGITS_LOG_PREDICTIONS": "true"}
+    with serve(project, tag, **gone) as service:
+        request_id = [ask(service, images[:1]) for _ in range(5)][-1][0]["request_id"]
+        end = time.monotonic() + 30
+        while value(requests.get(f"{service}/metrics", timeout=30).text, "digits_log_failures_total") == 0:
+            assert time.monotonic() < end, "failures are not counted"
+            time.sleep(0.2)
+        assert value(requests.get(f"{service}/metrics", timeout=30).text, "digits_log_waiting_pictures") == 5
+        refused = label(service, request_id, 3)
+        assert refused.status_code == 503 and "secret-word" not in refused.text
+
+
+def value(metrics: str, name: str) -> float:
+    """The sum of a metric's samples in Prometheus's text format."""
+    found = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", metrics, re.MULTILINE)
+    return sum(map(float, found))
+
+
+def test_metrics_count_over_all_workers_and_alerts_name_what_is_there(
+    deployment: tuple[str, str], images: np.ndarray
+) -> None:
+    service, url = deployment
+    row = {"time": sql.func.now(), "status": 1, "figures": {"off_centre": {"effect": 3.0, "threshold": 1.0}}}
+    with store.connect(store.parse_url(url)).begin() as connection:
+        connection.execute(store.monitoring.insert().values(row))
+    metrics = requests.get(f"{service}/metrics", timeout=30).text
+    before = value(metrics, "digits_log_pictures_total")
+    for _ in range(8):
+        last = ask(service, images[:5])[0]["request_id"][:32]
+    logged(url, last, 5)
+    end = time.monotonic() + 90
+    while value(metrics, "digits_log_pictures_total") < before + 40 or value(metrics, "digits_monitor_effect") != 3:
+        assert time.monotonic() < end, metrics
+        time.sleep(0.5)
+        metrics = requests.get(f"{service}/metrics", timeout=30).text
+    exposed = set(re.findall(r"^(\w+)(?:{| )", metrics, re.MULTILINE)) | {"up"}
+    groups = yaml.safe_load((REPOSITORY / "deploy" / "alerts.yml").read_text())["groups"]
+    guide = (REPOSITORY / "docs" / "operations.md").read_text()
+    for rule in (rule for group in groups for rule in group["rules"]):
+        selectors = list(metric_selectors(promql_parser.parse(rule["expr"])))
+        assert selectors and {selector.name for selector in selectors} <= exposed, rule["alert"]
+        assert f"`{rule['alert']}`" in guide and rule["annotations"]["summary"]
+        for matcher in (matcher for selector in selectors for matcher in selector.matchers.matchers):
+            if matcher.name != "job":  # given by whoever scrapes
+                assert re.search(rf'[{{,]{matcher.name}="', metrics), matcher
+    told = set(re.findall(r"`(digits_\w+)`", guide))
+    assert told <= exposed | {name.rsplit("_", 1)[0] for name in exposed}
+
+
+def metric_selectors(expression: object) -> Iterator[object]:
+    """All selectors in a parsed PromQL expression."""
+    if isinstance(expression, promql_parser.VectorSelector):
+        yield expression
+    for part in ("lhs", "rhs", "expr", "vector_selector"):
+        if (inner := getattr(expression, part, None)) is not None:
+            yield from metric_selectors(inner)
+    for argument in getattr(expression, "args", None) or []:
+        yield from metric_selectors(argument)
+
+
+def test_a_killed_service_loses_at_most_the_last_second(project: Project, images: np.ndarray, tmp_path: Path) -> None:
+    tag = read_json(project.folder / "reports" / "bento.json")["bento"]
+    url = f"sqlite:///{tmp_path / 'digits.db'}"
+    here = psutil.Process()
+    known = {process.pid for process in here.children(recursive=True)}
+    with serve(project, tag, DIGITS_DATABASE_URL=url, DIGITS_LOG_PREDICTIONS="true", DIGITS_WORKERS="2") as service:
+        answers = [ask(service, images[n : n + 1])[0] for n in range(30)]
+        logged(url, answers[-1]["request_id"])
+        answers = [ask(service, images[n : n + 1])[0] for n in range(30)]
+        time.sleep(1)
+        for process in here.children(recursive=True):
+            if process.pid not in known and process.is_running():
+                os.kill(process.pid, signal.SIGKILL)
+    kept = {row.request_id for row in rows(url, sql.select(store.pictures.c.request_id))}
+    assert {answer["request_id"] for answer in answers} <= kept
+
+
+def test_the_monitor_tells_by_its_status(
+    deployment: tuple[str, str], project: Project, images: np.ndarray, tmp_path: Path
+) -> None:
+    service, url = deployment
+    monitor = ("python", "-m", "pipeline.monitor")
+    with store.connect(store.parse_url(url)).begin() as connection:  # what other tests asked
+        for table in (store.pictures, store.predictions, store.labels):
+            connection.execute(table.delete())
+    assert "too little data" in project.run(*monitor, status=2, DIGITS_DATABASE_URL=url)
+    for part in np.array_split(images[:300], 3):
+        last = ask(service, part)[-1]["request_id"]
+    logged(url, last[:32], 100)
+    told = project.run(*monitor, status=0, DIGITS_DATABASE_URL=url)
+    assert "as in training: 300 pictures" in told
+    for part in np.array_split(255 - images[:300], 3):
+        last = ask(service, part)[-1]["request_id"]
+    logged(url, last[:32], 100)
+    told = project.run(*monitor, status=1, DIGITS_DATABASE_URL=url)
+    assert "mean_intensity: mean difference" in told
+    report = read_json(project.folder / "reports" / "monitor.json")
+    assert report["status"] == 1 and report["pictures"] == 600 and report["alarms"]
+    page = (project.folder / "reports" / "monitor.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:|#)', page) and "http" not in re.sub(r"http://www\.w3\.org\S*", "", page)
+    assert page.count("data:image/png") == 24
+    found = rows(url, sql.select(store.monitoring.c.status).order_by(store.monitoring.c.id))
+    assert [row.status for row in found][-3:] == [2, 0, 1]
+    code = (
+        "from pipeline.tracking import connect; c = connect(); "
+        f"e = c.get_experiment_by_name('{report['dataset']}-monitor'); "
+        "r = c.search_runs([e.experiment_id])[0]; print(r.data.metrics['status'], r.data.tags['status'], "
+        "sorted(f.path for f in c.list_artifacts(r.info.run_id)))"
+    )
+    assert "1.0 drift ['monitor.html', 'monitor.json']" in project.run("python", "-c", code)
+    away = "postgresql://me:secret-word@127.0.0.1:9/digits"
+    failed = project.run(*monitor, status=3, DIGITS_DATABASE_URL=away)
+    assert "cannot be used" in failed and "secret-word" not in failed
+
+
+def test_corrections_are_learnt_from_reviewed_and_taken_back(
+    deployment: tuple[str, str], project: Project, images: np.ndarray
+) -> None:
+    service, url = deployment
+    export, prepare = ("python", "-m", "pipeline.feedback"), ("dvc", "repro", "--single-item", "prepare")
+    folder = project.folder / "data"
+    before = (folder / "prepared" / "train.npz").read_bytes()
+    with store.connect(store.parse_url(url)).begin() as connection:
+        for table in (store.pictures, store.predictions, store.labels, store.reviews):
+            connection.execute(table.delete())
+    fresh = np.minimum(images[:60], 250)  # as real as the test pictures, but none of them
+    answers = [*ask(service, fresh), *ask(service, images[60:61])]
+    for answer in answers:
+        assert label(service, answer["request_id"], answer["prediction"]).status_code == 204
+    wrong = answers[0]
+    assert label(service, wrong["request_id"], (wrong["prediction"] + 5) % 10).status_code == 204
+
+    def settings(params: dict) -> None:
+        params["feedback"] |= {"client_share": 0.2, "rejected_below": 0.5}
+
+    original = (project.folder / "params.yaml").read_text()
+    project.change(settings)
+    try:
+        told = project.run(*export, DIGITS_DATABASE_URL=url)
+        assert "1 a validation or test picture" in told and "decide with: make review" in told
+        with np.load(folder / "feedback" / "labels.npz") as learnt, np.load(folder / "feedback" / "gate.npz") as gate:
+            train, apart = ({image.tobytes() for image in content["images"]} for content in (learnt, gate))
+            assert learnt["images"].shape[1:] == gate["images"].shape[1:] == (28, 28)
+            assert learnt["labels"].dtype == gate["labels"].dtype == np.uint8
+        assert train and apart and not train & apart
+        assert fresh[0].tobytes() not in train | apart
+        project.run(*prepare)
+        with np.load(folder / "prepared" / "train.npz") as content:
+            trained = {image.tobytes() for image in content["images"]}
+        assert train <= trained and not apart & trained
+
+        review = ("python", "-m", "pipeline.review")
+        waiting = project.run(*review, "--list", DIGITS_DATABASE_URL=url)
+        number = re.match(r"(\d+)  label", waiting)[1]
+        shown = project.run("bash", "-c", "yes s | python -m pipeline.review", DIGITS_DATABASE_URL=url)
+        assert "█" in shown and "models say" in shown
+        project.run(*review, "--accept", number, DIGITS_DATABASE_URL=url)
+        assert number not in re.findall(r"^(\d+)  ", project.run(*review, "--list", DIGITS_DATABASE_URL=url), re.M)
+        assert "no label with number" in project.run(*review, "--reject", number, status=1, DIGITS_DATABASE_URL=url)
+        accepted = rows(url, store.reviews.select())
+        assert [(str(row.label_id), row.accepted) for row in accepted] == [(number, True)]
+
+        (folder / "feedback" / "labels.npz").unlink()
+        assert "dvc pull" in project.run(*prepare, status=None)
+        several = {answer["request_id"][:32] for answer in answers}
+        assert "rows deleted" in project.run("python", "-m", "pipeline.erase", *several, DIGITS_DATABASE_URL=url)
+        assert "nothing is stored" in project.run(
+            "python", "-m", "pipeline.erase", *several, status=1, DIGITS_DATABASE_URL=url
+        )
+        assert not rows(url, store.pictures.select()) and not rows(url, store.labels.select())
+        project.run(*export, DIGITS_DATABASE_URL=url)
+        assert sorted(path.name for path in (folder / "feedback").iterdir()) == ["README.md"]
+    finally:
+        (project.folder / "params.yaml").write_text(original)
+        project.run(*prepare)
+    assert (folder / "prepared" / "train.npz").read_bytes() == before
