@@ -20,7 +20,7 @@ from pipeline.files import read_json
 from tests.conftest import REPOSITORY, Project
 from tests.test_pipeline import ran
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 SHIFT = 6  # pixels to the right and down
 REQUESTS = 300
 
@@ -111,7 +111,7 @@ def test_the_whole_circle(deployment: Project) -> None:
     with np.load(project.folder / "data" / "prepared" / "test.npz") as test:
         images, labels = np.roll(test["images"], (SHIFT, SHIFT), (1, 2))[:REQUESTS], test["labels"][:REQUESTS]
     with served(project) as url:
-        assert champion(url) == "1"
+        old = champion(url)
 
         def ask(image: np.ndarray) -> str:
             answer = requests.post(f"{url}/predict_pixels", json={"images": [image.tolist()]}, timeout=60).json()
@@ -120,7 +120,9 @@ def test_the_whole_circle(deployment: Project) -> None:
         with ThreadPoolExecutor(4) as people:
             asked = list(people.map(ask, images))
         assert len(set(asked)) == REQUESTS
-        project.run(".venv/bin/python", "-m", "pipeline.monitor", status=1)
+        time.sleep(2)  # what was asked last is in the log
+        alarm = project.run(".venv/bin/python", "-m", "pipeline.monitor", status=1)
+        assert f"drift: {REQUESTS} pictures since" in alarm
 
         for request_id, label in zip(asked, labels.tolist(), strict=True):
             body = {"request_id": request_id, "label": label}
@@ -131,25 +133,27 @@ def test_the_whole_circle(deployment: Project) -> None:
             project, "register", lambda family: [m for m in family if m.cmdline()[1:] == ["-m", "pipeline.retrain"]]
         )
         said = retrain(project)
-        assert re.match(r"promoted: version 2: more accurate than the champion: .* labelled images", last(said)), said
-        until(lambda: champion(url) == "2", seconds=30)
+        promoted = re.match(r"promoted: version (\d+): more accurate than the champion: .* labelled images", last(said))
+        assert promoted, said
+        new = promoted[1]
+        until(lambda: champion(url) == new, seconds=30)
         assert accuracy(url, images, labels) > before + 0.1
 
-        assert "rolled back: from version 2 to 1" in project.run("make", "rollback")
-        until(lambda: champion(url) == "1", seconds=30)
+        assert f"rolled back: from version {new} to {old}" in project.run("make", "rollback")
+        until(lambda: champion(url) == old, seconds=30)
         again = project.run("dvc", "repro", "--single-item", "--force", "register")
-        assert "refused: version 2: " in again and "took it down" in again
-        assert last(retrain(project)).startswith(("refused: version 2", "unchanged: "))
-        assert champion(url) == "1"
+        assert f"refused: version {new}: " in again and "took it down" in again
+        assert last(retrain(project)).startswith((f"refused: version {new}: ", "unchanged: "))
+        assert champion(url) == old
 
-        assert "rolled back: from version 1 to 2" in project.run("make", "rollback")
-        until(lambda: champion(url) == "2", seconds=30)
-        refused = project.run("make", "promote", "VERSION=1", status=2)
-        assert "the gate refuses version 1: may be worse than the champion" in refused
-        project.run("make", "promote", "VERSION=1", 'REASON=it\'s only a "test"')
-        until(lambda: champion(url) == "1", seconds=30)
+        assert f"rolled back: from version {old} to {new}" in project.run("make", "rollback")
+        until(lambda: champion(url) == new, seconds=30)
+        refused = project.run("make", "promote", f"VERSION={old}", status=2)
+        assert f"the gate refuses version {old}: may be worse than the champion" in refused
+        project.run("make", "promote", f"VERSION={old}", 'REASON=it\'s only a "test"')
+        until(lambda: champion(url) == old, seconds=30)
     table = project.run("make", "champions", COLUMNS="200")
-    assert re.search(r"promoted, forced *│ 2 *│ 1 *│ it's only a \"test\" \(the gate refuses: may be worse", table)
+    assert re.search(rf"promoted, forced *│ {new} *│ {old} *│ it's only a \"test\" \(the gate refuses: may be", table)
     summary = (project.folder / "reports" / "retraining.md").read_text()
     assert "## Metrics against the commit before" in summary and "| mlp | right on the test set |" in summary
 
