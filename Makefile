@@ -1,7 +1,8 @@
 # Daily work with the project; `make help` lists the targets. Everything happens inside .venv and this folder.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test setup repro serve image monitor feedback review mlflow report docs lint format lock clean benchmark-serving
+.PHONY: help run test setup repro serve image retrain promote rollback champions monitor feedback review mlflow report \
+	docs lint format lock clean benchmark-serving
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
@@ -29,11 +30,26 @@ setup: .venv/.run ## make .venv and install the pinned packages
 repro: setup ## run every stage whose code, data or params changed
 	@dvc repro
 
-serve: setup ## serve the Bento that was built last (HOST=, PORT=)
+serve: setup ## serve what is champion now, with the Bento that was built last (HOST=, PORT=)
+	@python -m pipeline.handover
 	@python -m pipeline.serve --host $(HOST) --port $(PORT)
 
 image: setup ## the Bento that was built last as a container image, by docker or podman (BASE_IMAGE=)
 	@python -m pipeline.image --base-image $(BASE_IMAGE)
+retrain: setup ## what the schedule does: corrections, pipeline, gate, hand-over to the running service
+	@python -m pipeline.retrain
+
+promote: setup ## make a registered version champion (VERSION=; REASON= where the gate refuses it)
+	@python -m pipeline.promotion promote
+
+rollback: setup ## make the previous champion champion again; once more: forward again
+	@python -m pipeline.promotion rollback
+
+champions: setup ## who was champion when, by whom and why
+	@python -m pipeline.promotion champions
+
+# Where promotions hand models over to a running service
+run serve retrain promote rollback: export DIGITS_MODEL_DIR ?= $(CURDIR)/served
 
 monitor: setup ## hold logged requests against training: reports/monitor.html; fails on drift and on too little data
 	@python -m pipeline.monitor

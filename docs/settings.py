@@ -17,6 +17,10 @@ START, END = "<!-- settings: written by docs/settings.py -->\n", "<!-- end of se
 OTHERS = {  # read by the pipeline or by libraries: default and meaning
     "DATA_MIRROR": ("", "folder or URL that is asked first for the dataset's files"),
     "MLFLOW_TRACKING_URI": ("sqlite:///mlflow.db", "MLflow's store or server; in the checkout's root unless set"),
+    "DIGITS_NO_FALLBACK": ("", "set: unreachable mirrors are an error, as with `data.fallback: null` (`make retrain`)"),
+    "VERSION": ("", "of `make promote`: the version to make champion"),
+    "REASON": ("", "of `make promote` and `make rollback`: why; the ledger keeps it"),
+    "GITHUB_ACTOR": ("", "whom the ledger names instead of the machine's user (set by GitHub Actions)"),
     "FORWARDED_ALLOW_IPS": ("127.0.0.1", "proxies whose word on a client's address is taken (read by uvicorn)"),
     "BENTOML_PORT": ("3000", "port of the container (read by BentoML)"),
 }

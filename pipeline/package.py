@@ -19,7 +19,7 @@ def main() -> None:
     os.environ["BENTOML_HOME"] = str(BENTOML_HOME)
     tolerance = load_params().package.probability_tolerance
     registered = read_json(REPORTS / "registered.json")
-    champion, models = collect(registered["model"])
+    champion, models = registry.served(registered["model"])
     check_answers(models, tolerance)
     tags = {name: save_model(registered["model"], name, model) for name, model in models.items()}
     packaged = {
@@ -39,28 +39,6 @@ def main() -> None:
         raise
     write_json(REPORTS / "bento.json", {"bento": tag, "dataset": registered["dataset"], **packaged})
     say(f"{tag}: {', '.join(f'{name} {model.version}' for name, model in models.items())}; champion is {champion}")
-
-
-def collect(model: str) -> tuple[str, dict[str, registry.Registered]]:
-    """The champion's name, and what is served under each entry's name.
-
-    An entry is served at the version behind its alias, but the champion's entry at the champion's version: a newer one
-    was refused by the gate.
-    """
-    current = registry.by_alias(model, registry.CHAMPION)
-    if current is None:
-        raise PipelineError(f"{model} has no champion; {registry.REPAIR}")
-    champion = registry.download(model, current.version)
-    models = {champion.name: champion}
-    for name in load_params().models:
-        if name not in models and (version := registry.by_alias(model, name)) is not None:
-            models[name] = registry.download(model, version.version)
-    return champion.name, {name: models[name] for name in sorted(models, key=_order)}
-
-
-def _order(name: str) -> int:
-    order = list(load_params().models)
-    return order.index(name) if name in order else len(order)
 
 
 def check_answers(models: dict[str, registry.Registered], tolerance: float) -> None:

@@ -92,6 +92,8 @@ class Compare(Settings):
 
 class Gate(Settings):
     tolerance: Share
+    labelled_tolerance: Share
+    minimum_labels: Annotated[int, Field(ge=1)]
     significance: Annotated[float, Field(gt=0, lt=1)]
 
 

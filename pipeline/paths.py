@@ -22,6 +22,9 @@ REFERENCES = ROOT / "docs" / "references.json"
 
 BENTOML_HOME = ROOT / ".bentoml"
 
+RETRAINING = ROOT / ".dvc" / "tmp" / "retraining.json"  # while one is under way: what it is compared with at its end
+RETRAINING_LOCK = RETRAINING.with_suffix(".lock")
+
 
 def checkout() -> Path:
     """Root of the checkout that the user works in.

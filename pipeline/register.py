@@ -2,18 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from pipeline import gate, ledger, registry, tracking
-from pipeline.datasets import Split, load_split
+from pipeline import gate, handover, ledger, promotion, registry, tracking
 from pipeline.files import read_json, write_json
-from pipeline.inference import Classifier
-from pipeline.params import Gate, load_dataset, load_params
+from pipeline.params import load_dataset
 from pipeline.paths import BENTOML_HOME, EVALUATIONS, MODELS, REPORTS
 from pipeline.rendering import render
-from pipeline.statistics import Correct
 from pipeline.terminal import PipelineError, say, stage
 
 if TYPE_CHECKING:
@@ -24,7 +20,6 @@ def main(argument: str = "") -> None:
     if argument == "--check":
         check()
         return
-    params = load_params()
     comparison = read_json(REPORTS / "comparison.json")
     dataset_name, ranking = comparison["dataset"], comparison["verdict"]["ranking"]
     dataset, model = load_dataset(dataset_name), registry.registered_model(dataset_name)
@@ -39,7 +34,7 @@ def main(argument: str = "") -> None:
         if name in good:
             client.set_registered_model_alias(model, name, version.version)
         say(f"{name}: version {version.version}, {verdict}")
-    outcome = promote(model, versions[good[0]] if good else None, load_split("val"), comparison, params.gate)
+    outcome = promote(model, versions[good[0]] if good else None)
     record = {
         "dataset": dataset_name,
         "model": model,
@@ -55,6 +50,7 @@ def main(argument: str = "") -> None:
             for name in ranking
         )
         raise PipelineError(f"no model reaches the quality bar of {dataset_name} and there is no champion: {bars}")
+    handover.export(model)
 
 
 def register(model: str, name: str, dataset: str, classes: list[str], comparison: dict[str, Any]) -> "ModelVersion":
@@ -129,57 +125,52 @@ def log_evaluation(run_id: str, name: str, figures: dict[str, Any]) -> None:
             mlflow.log_artifact(str(REPORTS / file), "report")
 
 
-def promote(
-    model: str, challenger: "ModelVersion | None", val: Split, comparison: dict[str, Any], policy: Gate
-) -> dict[str, Any]:
-    """Move the alias `champion` to the challenger when the gate lets it pass; `event` says what happened and why."""
-    client, current = tracking.connect(), registry.by_alias(model, registry.CHAMPION)
-    before = str(current.version) if current else None
+def promote(model: str, challenger: "ModelVersion | None") -> dict[str, Any]:
+    """Make the challenger champion when the gate lets it pass; `event` says what happened and why."""
+    seen = promotion.standing(model)
     if challenger is None:
-        return {"champion": before, "event": "unchanged", "reason": "no model reaches the quality bar"}
+        return {"champion": seen.version, "event": "unchanged", "reason": "no model reaches the quality bar"}
     version = str(challenger.version)
-    if version == before:
-        if not ledger.has(model, "promoted", version, None):  # a run that ended between the alias and its row
-            ledger.append(ledger.Entry("promoted", model, version, None, "completed afterwards"))
-        return {"champion": before, "event": "unchanged", "reason": f"version {version} is the champion already"}
-    old, new = registry.find(model, before) if before else None, registry.download(model, version)
-    if old is None:
-        decision = gate.Decision(True, "the champion's files are lost" if before else "first champion")
+    if version == seen.version:
+        return {"champion": version, "event": "unchanged", "reason": f"version {version} is the champion already"}
+    candidate = registry.download(model, version)
+    if row := promotion.taken_down(model, candidate):
+        decision = gate.Decision(
+            False,
+            f"{row['who']} took it down on {row['time']:%Y-%m-%d} ({row['reason']}); "
+            f"make promote VERSION={version} brings it back",
+        )
     else:
-        right = {item.version: right_answers(item, val) for item in (old, new)}
-        decision = gate.decide(right[old.version], right[version], old.card["cost"], new.card["cost"], policy)
-    event = "promoted" if decision.promote else "refused"
-    client.set_model_version_tag(model, version, event, decision.reason)
+        decision = promotion.assess(model, candidate, seen.version)
     if decision.promote:
-        if old is not None:
-            client.set_registered_model_alias(model, registry.PREVIOUS, old.version)
-        client.set_registered_model_alias(model, registry.CHAMPION, version)
-    entry = ledger.Entry(event, model, version, before, decision.reason)
-    if decision.promote or not ledger.has(model, event, version, before):  # a refusal repeated is one refusal
-        ledger.append(entry)
-    champion = version if decision.promote else before
+        promotion.change(model, "promoted", candidate, seen, decision.reason)
+    else:
+        promotion.tag(model, version, "refused", decision.reason)
+        if not ledger.has(model, "refused", version, seen.version):  # a refusal repeated is one refusal
+            ledger.append(
+                ledger.Entry("refused", model, version, seen.version, decision.reason, candidate.card["digest"])
+            )
+    event, champion = ("promoted", version) if decision.promote else ("refused", seen.version)
     return {"champion": champion, "event": event, "reason": f"version {version}: {decision.reason}"}
 
 
-def right_answers(registered: registry.Registered, val: Split) -> Correct:
-    """Which validation images a registered model answers right, bool (n,)."""
-    answers = Classifier(registered.folder / "model.tflite").probabilities(val.images)
-    return np.asarray(answers.argmax(axis=1) == val.labels)
-
-
 def check() -> None:
-    """Raise PipelineError unless the registry still has a champion, with its files, and the store the Bento."""
+    """Raise PipelineError unless the registry still has a champion, with its files, and the store the Bento.
+
+    What is served is brought to `DIGITS_MODEL_DIR` then, where that is set.
+    """
     record = read_json(REPORTS / "registered.json")
-    current = registry.by_alias(record["model"], registry.CHAMPION)
-    if current is None:
+    champion = promotion.standing(record["model"]).version
+    if champion is None:
         raise PipelineError(
             f"MLflow's store has no champion of {record['model']}: it was deleted or moved, or MLFLOW_TRACKING_URI "
             f"names another one; {registry.REPAIR}"
         )
-    registry.download(record["model"], current.version)
+    registry.download(record["model"], champion)
     bento = read_json(REPORTS / "bento.json")["bento"]
     if not (BENTOML_HOME / "bentos" / bento.replace(":", "/") / "bento.yaml").exists():
         raise PipelineError(f"the Bento {bento} is gone; {registry.REPAIR}")
+    handover.export(record["model"])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import tracking
 from pipeline.files import read_json, write_json, write_text
+from pipeline.params import load_params
 from pipeline.paths import EVALUATIONS, MODELS, ROOT
 from pipeline.silence import quiet
 from pipeline.terminal import PipelineError
@@ -82,6 +83,24 @@ def find(model: str, version: str) -> Registered | None:
         return download(model, version)
     except PipelineError:
         return None
+
+
+def served(model: str) -> tuple[str, dict[str, Registered]]:
+    """The champion's name, and what is served under each entry's name, in the order of `params.yaml`.
+
+    An entry is served at the version behind its alias, but the champion's entry at the champion's version: a newer one
+    was refused by the gate. Raises PipelineError where there is no champion.
+    """
+    current = by_alias(model, CHAMPION)
+    if current is None:
+        raise PipelineError(f"{model} has no champion; {REPAIR}")
+    champion, entries = download(model, current.version), list(load_params().models)
+    found = {champion.name: champion}
+    for name in entries:
+        if name not in found and (version := by_alias(model, name)) is not None:
+            found[name] = download(model, version.version)
+    order = {name: place for place, name in enumerate(entries)}
+    return champion.name, {name: found[name] for name in sorted(found, key=lambda name: order.get(name, len(order)))}
 
 
 def log_version(

@@ -6,6 +6,7 @@ import socket
 
 import click
 
+from pipeline import handover
 from pipeline.bento_server import start, stop, wait_until_ready
 from pipeline.files import read_json
 from pipeline.paths import REPORTS
@@ -35,8 +36,12 @@ def options(host: str, port: int) -> None:
     except ValueError as error:
         raise PipelineError(f"DIGITS_DATABASE_URL: {error}") from None
     # In a terminal, requests are not worth a line each; a container logs them
-    quiet = {"DIGITS_LOG_LEVEL": os.environ.get("DIGITS_LOG_LEVEL", "warning")}
-    server = start(tag, host, port, environment={**quiet, "DIGITS_DATABASE_URL": database})
+    environment = {
+        "DIGITS_LOG_LEVEL": os.environ.get("DIGITS_LOG_LEVEL", "warning"),
+        "DIGITS_DATABASE_URL": database,
+        "DIGITS_MODEL_DIR": str(handover.directory() or ""),  # the service's working directory is another
+    }
+    server = start(tag, host, port, environment=environment)
     try:
         wait_until_ready(server, f"http://{'127.0.0.1' if host in EVERYWHERE else host}:{port}")
         name = "localhost" if host in ("127.0.0.1", *EVERYWHERE) else host

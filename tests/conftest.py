@@ -22,6 +22,7 @@ __all__ = ["postgres", "postgres_url"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
+NOT_COPIED |= {"served"}
 
 
 ignore_corrections = shutil.ignore_patterns("*.npz", "*.dvc")
@@ -63,9 +64,10 @@ class Project:
         path.write_text(yaml.safe_dump(content, sort_keys=False))
 
     def environment(self, **more: str) -> dict[str, str]:
-        own = {"DATA_MIRROR", "MLFLOW_TRACKING_URI", "BENTOML_HOME", "DIGITS_DATABASE_URL", "PYTHONPATH"}
+        own = {"DATA_MIRROR", "MLFLOW_TRACKING_URI", "BENTOML_HOME", "PYTHONPATH", "VERSION", "REASON", "MAKEFLAGS"}
         own |= {"MLFLOW_REGISTRY_URI"}  # MLflow sets it in the tests' own process
-        kept = {name: value for name, value in os.environ.items() if name not in own}
+        prefixes = ("DIGITS_", "GITHUB_")
+        kept = {name: text for name, text in os.environ.items() if name not in own and not name.startswith(prefixes)}
         return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}
 
     def run(self, *command: str, status: int | None = 0, **environment: str) -> str:

@@ -99,14 +99,28 @@ def test_the_pipeline_never_imports_the_service() -> None:
 
 def test_make_help_lists_every_target() -> None:
     said = subprocess.run(["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    for target in ("run", "test", "repro", "serve", "mlflow", "report", "lint", "format", "clean"):
+    for target in (
+        "run",
+        "test",
+        "repro",
+        "serve",
+        "retrain",
+        "promote",
+        "rollback",
+        "champions",
+        "mlflow",
+        "report",
+        "lint",
+        "format",
+        "clean",
+    ):
         assert re.search(rf"^{target} +\w", said, re.MULTILINE), target
 
 
 def test_clean_keeps_the_registry_the_log_and_the_data(tmp_path: Path) -> None:
     kept = {
-        "Makefile", "mlflow.db", "digits.db", "data/raw/a.gz", "mlartifacts/x", ".bentoml/y", ".dvc/cache/z",
-        "reports/cnn/metrics.json", "pipeline/p.py",
+        "Makefile", "mlflow.db", "digits.db", "served/current.json", "data/raw/a.gz", "mlartifacts/x", ".bentoml/y",
+        ".dvc/cache/z", "reports/cnn/metrics.json", "pipeline/p.py",
     }  # fmt: skip
     for name in (*kept, "reports/comparison.html", "models/cnn/model.keras", "pipeline/__pycache__/p.pyc"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -183,6 +183,12 @@ def test_the_fallback_is_dropped_when_a_mirror_answers(
     assert not fetch.SOURCE.exists()
 
 
+def test_without_a_fallback_an_old_one_is_an_error_until_a_mirror_answers(workspace: Path, dataset: Dataset) -> None:
+    write_json(fetch.SOURCE, {"dataset": "optdigits", "mirror": "scikit-learn", "fallback": True, "files": {}})
+    with pytest.raises(PipelineError, match=r"no mirror of mnist can be reached and data\.fallback is null"):
+        fetch.retry_fallback(DATA.model_copy(update={"fallback": None}), dataset)
+
+
 def test_what_is_no_fallback_is_never_dropped(workspace: Path, mirror: Path, dataset: Dataset, monkeypatch) -> None:
     monkeypatch.setenv("DATA_MIRROR", str(mirror))
     fetch.fetch_from_mirrors("mnist", dataset)

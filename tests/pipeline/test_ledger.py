@@ -1,34 +1,105 @@
-"""The ledger: rows come back in order, and only known events go in."""
+"""The ledger on SQLite and on PostgreSQL: rows come back in order, none is ever changed, one turn has one row."""
+
+import sqlite3
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-import sqlalchemy
+import sqlalchemy as sql
 
 from pipeline import ledger
 from pipeline.ledger import Entry
 
+MODEL = "mnist-classifier"
+FIRST = Entry("promoted", MODEL, "1", None, "first champion", "a" * 64, turn=1)
 
-@pytest.fixture(autouse=True)
-def database(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("DIGITS_DATABASE_URL", f"sqlite:///{tmp_path / 'digits.db'}")
+
+pytestmark = pytest.mark.usefixtures("database")
 
 
 def test_rows_come_back_in_order() -> None:
-    ledger.append(Entry("promoted", "mnist-classifier", "1", None, "first champion"))
-    ledger.append(Entry("refused", "mnist-classifier", "2", "1", "not better"))
+    ledger.append(FIRST)
+    ledger.append(Entry("refused", MODEL, "2", "1", "not better"))
     ledger.append(Entry("promoted", "other-classifier", "1", None, "first champion"))
-    rows = ledger.history("mnist-classifier")
+    rows = ledger.history(MODEL)
     assert [(row["event"], row["version"], row["champion_before"]) for row in rows] == [
         ("promoted", "1", None),
         ("refused", "2", "1"),
     ]
-    assert rows[0]["who"] and rows[0]["time"] <= rows[1]["time"]
-    assert ledger.has("mnist-classifier", "refused", "2", "1")
-    assert ledger.has("mnist-classifier", "refused", "2", None)
-    assert not ledger.has("mnist-classifier", "refused", "2", "7")
-    assert not ledger.has("mnist-classifier", "promoted", "2", None)
+    assert rows[0]["who"] == ledger.who() and rows[0]["time"] <= rows[1]["time"]
+    assert abs((datetime.now(UTC) - rows[0]["time"]).total_seconds()) < 600
+    assert ledger.turns(MODEL) == 1 and ledger.turns("other-classifier") == 0
+    assert ledger.has(MODEL, "refused", "2", "1")
+    assert ledger.has(MODEL, "refused", "2", None)
+    assert not ledger.has(MODEL, "refused", "2", "7")
+    assert not ledger.has(MODEL, "promoted", "2", None)
 
 
 def test_an_unknown_event_is_refused_by_the_database() -> None:
-    with pytest.raises(sqlalchemy.exc.IntegrityError):
-        ledger.append(Entry("forgotten", "mnist-classifier", "1", None, ""))
-    assert ledger.history("mnist-classifier") == []
+    with pytest.raises(sql.exc.IntegrityError):
+        ledger.append(Entry("forgotten", MODEL, "1", None, ""))
+    assert ledger.history(MODEL) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update ledger set reason = 'another'",
+        "delete from ledger",
+        "truncate ledger",
+        "insert or replace into ledger select id, time, 'me', event, model, version, champion_before, reason, digest, "
+        "forced, turn from ledger",
+        "insert or replace into ledger select id + 1, time, 'me', event, model, version, champion_before, reason, "
+        "digest, forced, turn from ledger",
+    ],
+)
+def test_no_row_is_changed_or_removed(statement: str, database: str) -> None:
+    if statement.startswith("insert or replace" if database.startswith("postgresql") else "truncate"):
+        return  # not a statement of this database
+    ledger.append(FIRST)
+    before = ledger.history(MODEL)
+    with pytest.raises(sql.exc.DatabaseError, match="the ledger is append-only"), ledger.engine().begin() as connection:
+        connection.exec_driver_sql(statement)
+    assert ledger.history(MODEL) == before
+
+
+def test_of_many_that_want_one_turn_one_gets_it() -> None:
+    outcomes: list[str] = []
+    barrier = threading.Barrier(8)
+
+    def take(version: int) -> None:
+        barrier.wait()
+        try:
+            ledger.append(Entry("promoted", MODEL, str(version), None, "", turn=1))
+            outcomes.append("won")
+        except ledger.Overtaken:
+            outcomes.append("told")
+
+    threads = [threading.Thread(target=take, args=(version,)) for version in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["told"] * 7 + ["won"]
+    assert len(ledger.history(MODEL)) == 1
+
+
+def test_a_ledger_of_before_is_brought_up_to_date(tmp_path: Path, database: str) -> None:
+    if database.startswith("postgresql"):
+        return  # only SQLite was used then
+    with sqlite3.connect(tmp_path / "digits.db") as connection:
+        connection.execute(
+            "create table ledger (id integer primary key, time datetime not null, who varchar(200) not null, "
+            "event varchar(20) not null, model varchar(200) not null, version varchar(20) not null, "
+            "champion_before varchar(20), reason text not null)"
+        )
+        connection.execute(
+            "insert into ledger values (1, '2026-01-01 10:00:00.000000', 'ann', 'promoted', ?, '1', null, '')", (MODEL,)
+        )
+    ledger.append(Entry("promoted", MODEL, "2", "1", "better", "b" * 64, turn=1))
+    assert [(row["version"], row["turn"], row["digest"]) for row in ledger.history(MODEL)] == [
+        ("1", None, None), ("2", 1, "b" * 64),
+    ]  # fmt: skip
+    with pytest.raises(sql.exc.DatabaseError, match="append-only"), ledger.engine().begin() as connection:
+        connection.execute(ledger.table.delete())

@@ -1,0 +1,184 @@
+"""The whole circle for real: serve, log, drift, labels, retrain, promote, roll back; and kills that leave no trace."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import requests
+
+from pipeline.bento_server import free_port
+from pipeline.files import read_json
+from tests.conftest import REPOSITORY, Project
+from tests.test_pipeline import ran
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+SHIFT = 6  # pixels to the right and down
+REQUESTS = 300
+
+
+def small(params: dict[str, Any]) -> None:
+    """One person labels everything, and little is known of anything: so let little count."""
+    del params["models"]["cnn"]
+    params["feedback"] |= {"class_share": 1.0, "client_share": 1.0, "rejected_below": 0.0}
+    params["gate"] |= {"tolerance": 0.2, "minimum_labels": 30}
+
+
+@pytest.fixture(scope="module")
+def deployment(make_project: Callable[[str], Project]) -> Project:
+    """A project whose first retraining was killed while it trained, with all its processes, and then repeated."""
+    project = make_project("deployment")
+    project.change(small)
+    (project.folder / ".venv").symlink_to(REPOSITORY / ".venv")
+    os.utime(project.folder / "requirements.txt", (0, 0))  # what is installed is newer: make installs nothing
+    kill_in(project, "train@mlp", lambda family: family)
+    said = retrain(project)
+    assert last(said) == "promoted: version 1: first champion"
+    return project
+
+
+def retrain(project: Project) -> str:
+    return project.run("make", "retrain")
+
+
+def last(output: str) -> str:
+    return output.rstrip().splitlines()[-1]
+
+
+def kill_in(project: Project, stage: str, chosen: Callable[[list[psutil.Process]], list[psutil.Process]]) -> None:
+    """Start `make retrain`, and when a stage has begun `kill -9` the chosen of its processes: make, python, dvc, ..."""
+    log = project.folder / "retrain.log"
+    with log.open("w") as output:
+        command = ["make", "retrain"]
+        make = psutil.Popen(command, cwd=project.folder, env=project.environment(), stdout=output, stderr=output)
+    until(lambda: f"Running stage '{stage}'" in log.read_text() or make.poll() is not None, seconds=600)
+    time.sleep(2)  # into its work
+    assert make.poll() is None, log.read_text()
+    for member in chosen([make, *make.children(recursive=True)]):
+        member.kill()
+    make.wait(600)
+
+
+@contextmanager
+def served(project: Project) -> Iterator[str]:
+    """`make serve` with predictions logged, while the block runs; gives its URL."""
+    port, log = free_port(), project.folder / "serve.log"
+    variables = {"DIGITS_LOG_PREDICTIONS": "1", "DIGITS_DATABASE_URL": f"sqlite:///{project.folder / 'digits.db'}"}
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            ["make", "serve", f"PORT={port}"], cwd=project.folder, env=project.environment(**variables),
+            stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    try:
+        until(lambda: "Draw a digit" in log.read_text() or server.poll() is not None, seconds=120)
+        assert server.poll() is None, log.read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGINT)
+        server.wait(30)
+
+
+def until(condition: Callable[[], bool], seconds: float) -> None:
+    """Wait until something is so; fails when it never is."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.05)
+
+
+def champion(url: str) -> str:
+    """The version that answers."""
+    card = requests.get(f"{url}/model", timeout=10).json()
+    return str(card["models"][card["champion"]]["version"])
+
+
+def accuracy(url: str, images: np.ndarray, labels: np.ndarray) -> float:
+    body = {"images": images[:256].tolist()}
+    rows = requests.post(f"{url}/predict_pixels", json=body, timeout=60).json()["results"]
+    return float(np.mean([row["prediction"] == label for row, label in zip(rows, labels[:256], strict=True)]))
+
+
+def test_the_whole_circle(deployment: Project) -> None:
+    project = deployment
+    with np.load(project.folder / "data" / "prepared" / "test.npz") as test:
+        images, labels = np.roll(test["images"], (SHIFT, SHIFT), (1, 2))[:REQUESTS], test["labels"][:REQUESTS]
+    with served(project) as url:
+        old = champion(url)
+
+        def ask(image: np.ndarray) -> str:
+            answer = requests.post(f"{url}/predict_pixels", json={"images": [image.tolist()]}, timeout=60).json()
+            return str(answer["results"][0]["request_id"])
+
+        with ThreadPoolExecutor(4) as people:
+            asked = list(people.map(ask, images))
+        assert len(set(asked)) == REQUESTS
+        time.sleep(2)  # what was asked last is in the log
+        alarm = project.run(".venv/bin/python", "-m", "pipeline.monitor", status=1)
+        assert f"drift: {REQUESTS} pictures since" in alarm
+
+        for request_id, label in zip(asked, labels.tolist(), strict=True):
+            body = {"request_id": request_id, "label": label}
+            assert requests.post(f"{url}/feedback", json=body, timeout=30).status_code == 204
+        before = accuracy(url, images, labels)
+        # kill -9 of make retrain's Python alone, which leaves dvc and the stage running as nobody's children
+        kill_in(
+            project, "register", lambda family: [m for m in family if m.cmdline()[1:] == ["-m", "pipeline.retrain"]]
+        )
+        said = retrain(project)
+        promoted = re.match(r"promoted: version (\d+): more accurate than the champion: .* labelled images", last(said))
+        assert promoted, said
+        new = promoted[1]
+        until(lambda: champion(url) == new, seconds=30)
+        assert accuracy(url, images, labels) > before + 0.1
+
+        assert f"rolled back: from version {new} to {old}" in project.run("make", "rollback")
+        until(lambda: champion(url) == old, seconds=30)
+        again = project.run("dvc", "repro", "--single-item", "--force", "register")
+        assert f"refused: version {new}: " in again and "took it down" in again
+        assert last(retrain(project)).startswith((f"refused: version {new}: ", "unchanged: "))
+        assert champion(url) == old
+
+        assert f"rolled back: from version {old} to {new}" in project.run("make", "rollback")
+        until(lambda: champion(url) == new, seconds=30)
+        refused = project.run("make", "promote", f"VERSION={old}", status=2)
+        assert f"the gate refuses version {old}: may be worse than the champion" in refused
+        project.run("make", "promote", f"VERSION={old}", 'REASON=it\'s only a "test"')
+        until(lambda: champion(url) == old, seconds=30)
+    table = project.run("make", "champions", COLUMNS="200")
+    assert re.search(rf"promoted, forced *│ {new} *│ {old} *│ it's only a \"test\" \(the gate refuses: may be", table)
+    summary = (project.folder / "reports" / "retraining.md").read_text()
+    assert "## Metrics against the commit before" in summary and "| mlp | right on the test set |" in summary
+
+
+def test_a_retraining_goes_on_when_make_is_killed_and_the_next_waits_for_it(deployment: Project) -> None:
+    deployment.change(lambda params: params["compare"].update(pictures=12))
+    kill_in(deployment, "package", lambda family: family[:1])
+    said = retrain(deployment)
+    assert "another retraining is running here; waiting for its end" in said
+    assert last(said).startswith("unchanged: ")
+    assert ran(retrain(deployment)) == []
+    assert not (deployment.folder / ".dvc" / "tmp" / "retraining.json").exists()
+
+
+def test_without_a_mirror_nothing_is_retrained_on_the_fallback(make_project: Callable[[str], Project]) -> None:
+    project = make_project("unreachable")
+    (project.folder / ".venv").symlink_to(REPOSITORY / ".venv")
+    os.utime(project.folder / "requirements.txt", (0, 0))
+    before = (project.folder / "params.yaml").read_text().replace("dataset: optdigits", "dataset: mnist")
+    (project.folder / "params.yaml").write_text(before)
+    datasets = project.folder / "pipeline" / "datasets.yaml"
+    datasets.write_text(re.sub(r"https?://[^\s'\"]+", "http://127.0.0.1:9/", datasets.read_text()))
+    project.repro("fetch")
+    assert read_json(project.folder / "data" / "raw" / "source.json")["fallback"] is True
+    refused = project.run("make", "retrain", status=2)
+    assert "error: no mirror of mnist can be reached and data.fallback is null" in refused
+    assert ran(refused) == []
+    assert (project.folder / "params.yaml").read_text() == before

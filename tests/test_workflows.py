@@ -1,0 +1,234 @@
+"""The workflows: valid, with least permissions and pinned actions, and every command in them runs here for real."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.files import read_json
+from tests.conftest import REPOSITORY, Project
+
+FOLDER = REPOSITORY / ".github" / "workflows"
+WORKFLOWS: dict[str, dict[str, Any]] = {path.name: yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yml")}
+ELSEWHERE = {
+    "bash .ci/run": "runs these tests",
+    "make image": "run by tests/test_container.py",
+    'git config --global --add safe.directory "$GITHUB_WORKSPACE"': "would change this machine's own settings",
+}
+FAKE_GH = """#!/usr/bin/env bash
+# Stands for GitHub, which is not here: notes what it is asked, and hands out the artifact that it was given
+printf '%s\\n' "gh $*" >> "$CALLS"
+case "$1 $2" in
+  "run list") [ -d "$ARTIFACT" ] && echo 41 || true ;;
+  "run download") cp -r "$ARTIFACT"/. . ;;
+  "pr create") [ ! -e "$CALLS.exists" ] && touch "$CALLS.exists" ;;
+esac
+"""
+FAKE_DOCKER = """#!/usr/bin/env bash
+printf '%s\\n' "docker $*" >> "$CALLS"
+if [ "$1" = login ]; then read -r password; printf '%s\\n' "password $password" >> "$CALLS"; fi
+"""
+
+
+def steps() -> list[dict[str, Any]]:
+    return [step for workflow in WORKFLOWS.values() for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+def test_they_are_valid() -> None:
+    command = ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", *map(str, FOLDER.glob("*.yml"))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert set(WORKFLOWS) == {"ci.yml", "retrain.yml"}
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    for path in FOLDER.glob("*.yml"):
+        uses = re.findall(r"uses: (.*)", path.read_text())
+        assert uses and all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v[\d.]+", text) for text in uses)
+
+
+def test_jobs_may_do_what_they_need_and_no_more() -> None:
+    assert {name: workflow["permissions"] for name, workflow in WORKFLOWS.items()} == {
+        "ci.yml": {"contents": "read"}, "retrain.yml": {},
+    }  # fmt: skip
+    assert {
+        name: job["permissions"] for workflow in WORKFLOWS.values() for name, job in workflow["jobs"].items()
+        if "permissions" in job
+    } == {
+        "comment": {"pull-requests": "write"},
+        "retrain": {"contents": "write", "pull-requests": "write", "actions": "read"},
+        "image": {"contents": "read", "packages": "write"},
+    }  # fmt: skip
+
+
+def test_pull_requests_see_no_secrets_and_write_only_from_the_repository_itself() -> None:
+    triggers = {name: set(workflow[True]) for name, workflow in WORKFLOWS.items()}  # YAML 1.1 reads `on` as true
+    assert triggers == {"ci.yml": {"push", "pull_request"}, "retrain.yml": {
+        "schedule", "workflow_dispatch", "repository_dispatch",
+    }}  # fmt: skip
+    assert "secrets." not in (FOLDER / "ci.yml").read_text()
+    assert "head.repo.full_name == github.repository" in WORKFLOWS["ci.yml"]["jobs"]["comment"]["if"]
+    for step in steps():  # what comes from outside reaches a shell as a variable, never as text
+        assert "${{" not in step.get("run", "")
+
+
+def test_one_retraining_at_a_time_and_one_check_of_a_branch() -> None:
+    assert WORKFLOWS["retrain.yml"]["concurrency"] == {"group": "retrain", "cancel-in-progress": False}
+    assert WORKFLOWS["ci.yml"]["concurrency"]["cancel-in-progress"] is True
+
+
+class Runner:
+    """A machine of the workflow: a copy of a project that has run, with an origin, and files in GitHub's place."""
+
+    def __init__(self, project: Project, folder: Path) -> None:
+        self.folder, self.programs = folder / "checkout", folder / "programs"
+        self.calls, self.summary, self.output = folder / "calls", folder / "summary", folder / "output"
+        self.artifact, self.origin = folder / "artifact", folder / "origin.git"
+        shutil.copytree(project.folder, self.folder, symlinks=True)
+        if not (self.folder / ".venv").exists():
+            (self.folder / ".venv").symlink_to(REPOSITORY / ".venv")
+        os.utime(self.folder / "requirements.txt", (0, 0))  # what is installed is newer: make installs nothing
+        self.programs.mkdir()
+        for name, content in (("gh", FAKE_GH), ("docker", FAKE_DOCKER)):
+            (self.programs / name).write_text(content)
+            (self.programs / name).chmod(0o755)
+        self.git("checkout", "-q", "-B", "main")
+        self.git("add", "-A", ":!.venv")
+        self.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "metrics")
+        subprocess.run(["git", "clone", "-q", "--bare", str(self.folder), str(self.origin)], check=True)
+        self.git("remote", "add", "origin", self.origin.as_uri())
+        variables = {
+            "CALLS": self.calls, "ARTIFACT": self.artifact,
+            "GITHUB_STEP_SUMMARY": self.summary, "GITHUB_OUTPUT": self.output, "GITHUB_BASE_REF": "main",
+            "GITHUB_REF_NAME": "main", "GITHUB_ACTOR": "octo", "GITHUB_ACTIONS": "true",
+            "GITHUB_REPOSITORY": "Octo/Digits", "GH_TOKEN": "token", "NUMBER": "7",
+        }  # fmt: skip
+        self.environment = project.environment(**{name: str(value) for name, value in variables.items()})
+        self.environment["PATH"] = f"{self.programs}:{self.environment['PATH']}"
+        self.ran: list[str] = []
+
+    def git(self, *arguments: str) -> str:
+        command = ["git", "-C", str(self.folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def run(self, line: str, **more: str) -> str:
+        """Run a line as a step does; its output."""
+        done = subprocess.run(
+            ["bash", "-e", "-c", line], cwd=self.folder, env={**self.environment, **more}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}:\n{done.stdout}"
+        self.ran.append(line)
+        return done.stdout
+
+    def said(self) -> str:
+        """What GitHub's and docker's programs were asked since the last time."""
+        text = self.calls.read_text() if self.calls.exists() else ""
+        self.calls.unlink(missing_ok=True)
+        return text
+
+
+@pytest.mark.slow
+def test_every_command_that_can_run_here_does(project: Project, tmp_path: Path) -> None:
+    runner = Runner(project, tmp_path)
+    lines = {
+        name: [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+        for name, workflow in WORKFLOWS.items()
+    }
+    told = []
+    for line in lines["retrain.yml"]:
+        if line not in ELSEWHERE:
+            told.append(runner.run(line))
+    output = "".join(told)
+    assert "no DVC remote is set" in output and "no registry of an earlier run" in output
+    assert "unchanged: nothing that the models depend on has changed; version" in output
+    assert runner.output.read_text() == "outcome=unchanged\n"
+    assert runner.summary.read_text().startswith("# unchanged: nothing that the models depend on has changed")
+    asked = runner.said()
+    tag = read_json(runner.folder / "reports" / "bento.json")["bento"].split(":")[1]
+    assert f"docker push --quiet ghcr.io/octo/digits:{tag}" in asked and "password token" in asked
+    assert "gh pr create" not in asked  # nothing had changed in git
+    badges = subprocess.run(
+        ["git", "-C", str(runner.origin), "show", "badges:retraining.svg"], capture_output=True, text=True, check=True
+    ).stdout
+    assert badges.startswith("<svg") and "unchanged" in badges
+
+    metrics = runner.folder / "reports" / "cnn" / "metrics.json"
+    accuracy = read_json(metrics)["test"]["accuracy"]
+    metrics.write_text(metrics.read_text().replace(f'"accuracy": {accuracy}', '"accuracy": 0.5', 1))
+    (runner.folder / "reports" / "retraining.md").write_text("# promoted: version 3: more accurate\n")
+    for attempt in ("gh pr create", "gh pr edit"):
+        runner.run("bash .ci/propose")
+        asked = runner.said()
+        assert attempt in asked and "--title Retrained, promoted: version 3" in asked
+        runner.git("reset", "-q", "--soft", "HEAD~1")
+    proposed = runner.git("ls-remote", runner.origin.as_uri(), "retraining")
+    assert proposed.endswith("refs/heads/retraining")
+    runner.run("""sed -n '1s/^# \\([a-z]*\\):.*/outcome=\\1/p' reports/retraining.md >> "$GITHUB_OUTPUT\"""")
+    assert runner.output.read_text().endswith("outcome=promoted\n")
+
+    for line in lines["ci.yml"]:
+        if line not in ELSEWHERE:
+            runner.run(line)
+    assert "gh pr comment 7 --repo Octo/Digits --edit-last --create-if-none" in runner.said()
+    difference = (runner.folder / "reports" / "difference.md").read_text()
+    assert difference in runner.summary.read_text()
+    assert "## Metrics against origin/main" in difference
+    assert f"| cnn | right on the test set | {accuracy:.4f} | 0.5000 | {0.5 - accuracy:+.4f} |" in difference
+    assert {line for group in lines.values() for line in group} - set(ELSEWHERE) <= set(runner.ran)
+
+
+@pytest.mark.slow
+def test_the_stores_of_the_last_run_and_of_a_remote_come_back(project: Project, tmp_path: Path) -> None:
+    runner = Runner(project, tmp_path)
+    runner.artifact.mkdir()
+    shutil.move(runner.folder / "mlflow.db", runner.artifact)
+    assert "registry and ledger as run 41 left them" in runner.run("bash .ci/restore")
+    assert (runner.folder / "mlflow.db").exists()
+    (runner.folder / "mlflow.db").unlink()
+    unknown = project.run("python", "-m", "pipeline.difference", "nowhere", status=1)
+    assert unknown.startswith("error: the metrics of nowhere cannot be read: ") and len(unknown.splitlines()) == 1
+    runner.run(f"dvc remote add --quiet --default storage {tmp_path / 'remote'} && dvc push --quiet")
+    (runner.folder / "models" / "cnn" / "model.tflite").unlink()
+    said = runner.run("bash .ci/restore", MLFLOW_TRACKING_URI="http://mlflow.example")
+    assert "data and models from DVC's remote" in said and "on a server of their own" in said
+    assert (runner.folder / "models" / "cnn" / "model.tflite").exists()
+    assert not (runner.folder / "mlflow.db").exists()
+
+
+def test_the_units_for_systemd_are_understood(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed")
+    for unit in (REPOSITORY / "deploy" / "retrain").glob("digits-*"):
+        text = unit.read_text().replace("/srv/digits", str(REPOSITORY))
+        (tmp_path / unit.name).write_text(text)
+    units = sorted(map(str, tmp_path.iterdir()))
+    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
+    about_ours = [line for line in (done.stdout + done.stderr).splitlines() if "digits" in line]
+    assert done.returncode == 0 and about_ours == []
+    assert len(units) == 4
+
+
+def test_the_crontab_starts_what_it_says(tmp_path: Path) -> None:
+    lines = (REPOSITORY / "deploy" / "retrain" / "digits.cron").read_text().splitlines()
+    weekly, hourly = (line for line in lines if re.match(r"\d", line))
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / "make").write_text('#!/bin/sh\necho "make $*" >> made\n')
+    (tmp_path / "make").chmod(0o755)
+    environment = {**os.environ, "DIGITS": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def run(line: str, status: int) -> str:
+        monitor = tmp_path / ".venv" / "bin" / "python"
+        monitor.write_text(f'#!/bin/sh\n[ "$*" = "-m pipeline.monitor" ] && exit {status}\nexit 99\n')
+        monitor.chmod(0o755)
+        (tmp_path / "made").unlink(missing_ok=True)
+        subprocess.run(["sh", "-c", line.split(maxsplit=5)[5]], env=environment, check=True)
+        return (tmp_path / "made").read_text() if (tmp_path / "made").exists() else ""
+
+    assert run(weekly, 0) == "make retrain\n"
+    assert [run(hourly, status) for status in (0, 1, 2, 3)] == ["", "make retrain\n", "", ""]
