@@ -11,6 +11,7 @@ RAW = ROOT / "data" / "raw"
 SOURCE = RAW / "source.json"
 PREPARED = ROOT / "data" / "prepared"
 DERIVED = ROOT / "data" / "derived"
+INSIDE = DERIVED / "inside.bin"  # and inside.tflite: the network that the page shows at work
 
 MODELS = ROOT / "models"
 EVALUATIONS = ROOT / "evaluations"

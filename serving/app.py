@@ -15,9 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pipeline.preprocessing import to_digit
 from pipeline.segmentation import find_digits
 from serving.answers import answer, answer_number, describe, new_request_id
+from serving.explain import evidence
 from serving.models import Models
 from serving.openapi import openapi_document
-from serving.requests import RequestError, choose_model, read_image, read_pixels
+from serving.requests import RequestError, choose_model, read_image, read_label, read_pixels
 from serving.settings import Settings
 
 ENOUGH = 1024  # pixels a side of a picture of one digit; preprocessing goes on with fewer
@@ -52,6 +53,16 @@ def create_app(models: Callable[[], Models], settings: Settings) -> Starlette:
             }
         )
 
+    async def explain(request: Request) -> Response:
+        digit = to_digit(await read_digit(request))
+        served = models()
+        champion = served.by_name[served.champion].classifier
+        label = read_label(request, served.classes)
+        if label is None:
+            label = int(champion.probabilities(digit.pixels[None])[0].argmax())
+        maps = {name: evidence(m.classifier, digit.pixels, label).tolist() for name, m in served.by_name.items()}
+        return JSONResponse({"label": label, "maps": maps})
+
     async def predict_number(request: Request) -> Response:
         model = choose_model(models(), request.query_params.get("model", "champion"))
         image = await read_image(request, settings.max_body_bytes, settings.max_pixels)
@@ -71,6 +82,7 @@ def create_app(models: Callable[[], Models], settings: Settings) -> Starlette:
     routes = [
         Route("/predict", predict, methods=["POST"]),
         Route("/compare", compare, methods=["POST"]),
+        Route("/explain", explain, methods=["POST"]),
         Route("/predict_number", predict_number, methods=["POST"]),
         Route("/predict_pixels", predict_pixels, methods=["POST"]),
         Route("/model", model),

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from serving.answers import Comparison, IdentifiedAnswer, ModelsAnswer, NumberAnswer, PixelsAnswer, Problem
+from serving.answers import Comparison, Explanation, IdentifiedAnswer, ModelsAnswer, NumberAnswer, PixelsAnswer, Problem
 
 PROBLEMS = {
     "400": "not understood, or empty",
@@ -19,6 +19,12 @@ MODEL = {
     "in": "query",
     "description": "champion, or the name of a model",
     "schema": {"type": "string", "default": "champion"},
+}
+LABEL = {
+    "name": "label",
+    "in": "query",
+    "description": "the class to explain; without it the champion's prediction",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 9},
 }
 IMAGE = {
     "required": True,
@@ -71,7 +77,7 @@ PIXELS = {
 @cache
 def openapi_document() -> dict[str, Any]:
     """The document at `/docs.json`."""
-    answers = (IdentifiedAnswer, Comparison, NumberAnswer, PixelsAnswer, ModelsAnswer, Problem)
+    answers = (IdentifiedAnswer, Comparison, Explanation, NumberAnswer, PixelsAnswer, ModelsAnswer, Problem)
     _, schemas = models_json_schema(
         [(answer, "serialization") for answer in answers], ref_template="#/components/schemas/{model}"
     )
@@ -83,6 +89,15 @@ def openapi_document() -> dict[str, Any]:
                 "post": _operation("One model's answer to a picture", IdentifiedAnswer, IMAGE, parameters=[MODEL])
             },
             "/compare": {"post": _operation("Every model's answer to a picture", Comparison, IMAGE, omit="404")},
+            "/explain": {
+                "post": _operation(
+                    "The pixels that speak for a class and against it, by every model",
+                    Explanation,
+                    IMAGE,
+                    omit="404",
+                    parameters=[LABEL],
+                )
+            },
             "/predict_number": {
                 "post": _operation("The number in a picture of several digits", NumberAnswer, IMAGE, parameters=[MODEL])
             },
