@@ -1,6 +1,8 @@
 """Reading what clients send: bounded before it is parsed, parsed once, refused with what would be right."""
 
+import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from pipeline.decoding import BrokenImage, NotAnImage, TooManyPixels, decode_ima
 from serving.models import Models, ServedModel
 
 MAX_IMAGES = 256  # in one /predict_pixels
+BODY_SECONDS = 20  # for a body to arrive: slow senders hold their place among the requests in flight
 IMAGE_HINT = "send a PNG, JPEG, WebP, BMP or GIF as multipart field `image` or as the body"
 PIXELS_HINT = 'send JSON {"images": [28x28 integers 0..255, ink bright, ...]}, 1 to 256 of them, "model" optional'
 
@@ -21,9 +24,9 @@ PIXELS_HINT = 'send JSON {"images": [28x28 integers 0..255, ink bright, ...]}, 1
 class RequestError(Exception):
     """A request that cannot be answered: HTTP status, and a message that says what is wrong and what would be right."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.status, self.message = status, message
+        self.status, self.message, self.headers = status, message, headers
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -34,10 +37,13 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise too_large
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise too_large
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large
+    except TimeoutError:
+        raise RequestError(400, f"the body did not arrive within {BODY_SECONDS} s; send it at once") from None
     except ClientDisconnect:
         raise RequestError(400, "the connection was closed before the body was complete") from None
     if not body:
@@ -45,14 +51,16 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-async def read_image(request: Request, max_body_bytes: int, max_pixels: int, enough: int | None = None) -> Image.Image:
-    """The picture in a request; a JPEG reduced while decoding where `enough` pixels a side do.
-
-    Raises RequestError 400, 413, 415 or 422.
-    """
+async def read_image_file(request: Request, max_body_bytes: int) -> bytes:
+    """The bytes of the picture, from the field `image` or the body. Raises RequestError 400, 413 or 422."""
     content = await read_body(request, max_body_bytes)
     if content_type(request) == "multipart/form-data":
         content = await _image_field(request, content)
+    return content
+
+
+def decode(content: bytes, max_pixels: int, enough: int | None = None) -> Image.Image:
+    """The picture; a JPEG at less size where `enough` pixels a side do. Raises RequestError 413, 415 or 422."""
     try:
         return decode_image(content, max_pixels, enough=enough)
     except TooManyPixels as error:

@@ -66,5 +66,7 @@ def test_settings_come_from_the_environment(monkeypatch) -> None:
     monkeypatch.setenv("DIGITS_MAX_PIXELS", "1000")
     assert read_settings().max_pixels == 1000
     monkeypatch.setenv("DIGITS_WORKERS", "many")
-    with pytest.raises(ValueError, match="DIGITS_WORKERS is 'many', expected a whole number"):
+    monkeypatch.setenv("DIGITS_API_KEY", "short")
+    with pytest.raises(ValueError, match="DIGITS_WORKERS is 'many': .*valid integer") as raised:
         read_settings()
+    assert "DIGITS_API_KEY is set: " in str(raised.value) and "short" not in str(raised.value).replace("shorter", "")
