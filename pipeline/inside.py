@@ -2,7 +2,7 @@
 
 The page's file, little-endian: uint32 length of the header, the header as JSON padded to a multiple of four
 ({"dataset", "accuracy", "widths"}), then for each layer float32 scales (outputs,), float32 biases (outputs,) and int8
-weights (inputs, outputs); a weight is its int8 times its output's scale. The LiteRT file beside it has the same weights.
+weights (inputs, outputs); a weight is its int8 times its output's scale. The LiteRT file beside it has the same.
 """
 
 import json
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def build(settings: Inside, classes: int) -> keras.Sequential:
-    """Images (n, 28, 28) of 0..255 to logits (n, classes), with fresh weights; plain layers, so that all can be seen."""
+    """Images (n, 28, 28) of 0..255 to logits (n, classes), with fresh weights; plain layers, all of them shown."""
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
     hidden = [keras.layers.Dense(width, activation="relu") for width in settings.widths]

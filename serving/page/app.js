@@ -24,6 +24,7 @@ let mode = "digit";
 let timer = 0;
 let request = null; // the one under way
 let drafting = false; // the drawing goes on
+let pause = 0; // the time before which the service is left in peace
 
 fillTexts();
 hint();
@@ -48,6 +49,8 @@ async function load(signal) {
 async function refresh() {
   clearTimeout(timer);
   timer = 0;
+  const wait = pause - performance.now();
+  if (wait > 0) return later(wait);
   if (drafting && request) return later(); // let it answer: while drawing, an older answer is better than none
   request?.abort();
   const mine = (request = new AbortController());
@@ -65,7 +68,7 @@ async function refresh() {
 
 function later(milliseconds = WHILE_DRAWING) {
   clearTimeout(timer);
-  timer = setTimeout(refresh, milliseconds);
+  if (milliseconds < Infinity) timer = setTimeout(refresh, milliseconds);
 }
 
 async function compare(signal) {
@@ -105,8 +108,10 @@ function trouble(error) {
   if (!error.kind) throw error; // a mistake of ours belongs into the console
   showTrouble(error, hasKey());
   at("key").hidden = error.kind !== "key";
-  if (error.kind === "gone" || error.kind === "starting") later(AGAIN);
-  if (error.kind === "many") later(1000 * error.seconds);
+  const wait = { gone: AGAIN, starting: AGAIN, many: 1000 * error.seconds, key: Infinity }[error.kind];
+  if (!wait) return;
+  pause = performance.now() + wait;
+  later(wait);
 }
 
 drawing.addEventListener("draft", () => {
@@ -239,6 +244,7 @@ at("key").addEventListener("submit", (event) => {
   event.preventDefault();
   keepKey(at("key-field").value);
   at("key-field").value = "";
+  pause = 0;
   refresh();
 });
 

@@ -89,7 +89,7 @@ function draw(pen, wide, high, ratio, network, activations, classes, best, colou
   const across = wide > high;
   const thick = across ? high : wide; // room across the flow
   const flow = across ? wide : high;
-  const sizes = [0.72, 0.72, 0.72, 0.94].map((share) => share * thick); // extent of each layer across the flow
+  const sizes = [across ? 0.72 : 0.55, 0.72, 0.72, 0.94].map((share) => share * thick); // extent of each layer across the flow
   const depths = [sizes[0], (sizes[1] * 8) / 16, sizes[2], across ? 150 * ratio : 52 * ratio]; // and along it
   const gap = (flow - depths.reduce((sum, depth) => sum + depth, 0)) / 3;
   const starts = depths.map((_, i) => depths.slice(0, i).reduce((sum, depth) => sum + depth + gap, 0));

@@ -23,7 +23,7 @@ class Visit:
 
     def __init__(self, browser: Browser, url: str, **options: Any) -> None:
         size = {"width": 1280, "height": 900}
-        self.context = browser.new_context(viewport=options.pop("viewport", size), **{"reduced_motion": "reduce"} | options)
+        self.context = browser.new_context(**{"viewport": size, "reduced_motion": "reduce"} | options)
         self.page: Page = self.context.new_page()
         self.url, self.seen, self.requests = url, [], []
         self.page.on("console", lambda message: self.seen.append(f"console: {message.text}"))
@@ -69,8 +69,11 @@ class Visit:
         """Pixels of the drawing area that are drawn on."""
         return int(
             self.page.evaluate(
-                "() => { const c = document.getElementById('pad');"
-                "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 === 3 && v > 127).length }"
+                """() => {
+                    const { width, height } = document.getElementById("pad");
+                    const { data } = document.getElementById("pad").getContext("2d").getImageData(0, 0, width, height);
+                    return data.filter((value, i) => i % 4 === 3 && value > 127).length;
+                }"""
             )
         )
 
@@ -111,7 +114,7 @@ def visit(browser: Browser, service: str) -> Iterator[Callable[..., Visit]]:
 def png(pixels: np.ndarray, scale: int = 1) -> bytes:
     """A picture of uint8 (h, w) as a file."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).resize((pixels.shape[1] * scale, pixels.shape[0] * scale), Image.Resampling.NEAREST).save(buffer, "PNG")
+    Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)).save(buffer, "PNG")
     return buffer.getvalue()
 
 

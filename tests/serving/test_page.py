@@ -17,6 +17,7 @@ from tests.serving.conftest import ONE, SEVEN, Visit, final, png
 pytestmark = pytest.mark.slow
 
 Visitor = Callable[..., Visit]
+FOCUSED = "() => (({ id, ariaLabel, textContent }) => id || ariaLabel || textContent)(document.activeElement)"
 
 
 @pytest.fixture
@@ -64,7 +65,8 @@ def test_a_drawn_digit_is_answered_by_every_model(here: Visit) -> None:
 def test_the_pixels_shown_are_those_that_the_models_see(here: Visit) -> None:
     answer = here.draw_and_wait(ONE)
     shown = here.page.evaluate(
-        "() => [...document.getElementById('seen').getContext('2d').getImageData(0, 0, 28, 28).data].filter((_, i) => i % 4 === 0)"
+        """() => [...document.getElementById("seen").getContext("2d").getImageData(0, 0, 28, 28).data]
+            .filter((_, i) => i % 4 === 0)"""
     )
     assert shown == np.array(answer["pixels"]).ravel().tolist()
 
@@ -180,7 +182,7 @@ def test_everything_can_be_done_with_the_keyboard(here: Visit) -> None:
     reached = set()
     for _ in range(60):
         press("Tab")
-        reached.add(here.page.evaluate("() => document.activeElement.id || document.activeElement.ariaLabel || document.activeElement.textContent"))
+        reached.add(here.page.evaluate(FOCUSED))
     assert {"undo", "file", "Sample 0", "Sample 9", "API", "Comparison report"} <= reached
     assert sum("Why" in name or "Inside" in name for name in reached) == 2
     here.page.get_by_role("button", name="Sample 3").focus()
