@@ -134,7 +134,14 @@ async def read_pixels(request: Request, max_body_bytes: int) -> tuple[NDArray[np
         raise RequestError(422, f"`images` is missing or not a list; {PIXELS_HINT}")
     if unknown := content.keys() - {"images", "model"}:
         raise RequestError(422, f"unknown field {min(unknown)[:60]!r}; {PIXELS_HINT}")
+    if (b"true" in body or b"false" in body) and _has_truth_values(content["images"]):
+        raise RequestError(422, f"a pixel is not an integer; {PIXELS_HINT}")
     return parse_pixels(content["images"]), content.get("model", "champion")
+
+
+def _has_truth_values(value: Any) -> bool:
+    """Whether a list holds true or false at some depth, which NumPy would take for 1 and 0."""
+    return isinstance(value, bool) or (isinstance(value, list) and any(map(_has_truth_values, value)))
 
 
 def parse_pixels(images: list[Any]) -> NDArray[np.uint8]:
@@ -148,6 +155,8 @@ def parse_pixels(images: list[Any]) -> NDArray[np.uint8]:
     if array.shape[1:] != (28, 28):
         shape = " x ".join(map(str, array.shape[1:])) or "a number"
         raise RequestError(422, f"an image is {shape}, not 28 x 28; {PIXELS_HINT}")
+    if array.dtype.kind == "f" and (np.mod(array, 1) == 0).all():
+        array = array.astype(np.int64)  # 7.0 is an integer to JSON Schema, and so to /docs.json
     if array.dtype.kind not in "iu":
         raise RequestError(422, f"a pixel is not an integer; {PIXELS_HINT}")
     if array.min() < 0 or array.max() > 255:

@@ -12,6 +12,7 @@ from serving.app import create_app, identify
 from serving.front_door import FrontDoor
 from serving.logs import configure_logs
 from serving.models import Models, load_models
+from serving.protocol import bound_heads
 from serving.reload import Watcher, load_directory
 from serving.requests import RequestError, choose_model, parse_pixels
 from serving.settings import read_settings
@@ -48,6 +49,7 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]
     """A service whose interface stands before all of BentoML's own layers, not within them."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        bound_heads()
         inner: ASGIApp = super().to_asgi(is_main=is_main)
         application = create_app(served_models, SETTINGS, inner)
         routes = frozenset(route.path.replace("{name}", "") for route in application.routes)  # type: ignore[attr-defined]
