@@ -12,6 +12,8 @@ import requests
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from tests.conftest import Project
+
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", "screenshots"))
 Points = list[tuple[float, float]]
 ONE: Points = [(0.5, 0.2), (0.5, 0.5), (0.5, 0.8)]
@@ -70,8 +72,10 @@ class Visit:
         return int(
             self.page.evaluate(
                 """() => {
-                    const { width, height } = document.getElementById("pad");
-                    const { data } = document.getElementById("pad").getContext("2d").getImageData(0, 0, width, height);
+                    const pad = document.getElementById("pad");
+                    const copy = new OffscreenCanvas(pad.width, pad.height).getContext("2d");
+                    copy.drawImage(pad, 0, 0);
+                    const { data } = copy.getImageData(0, 0, pad.width, pad.height);
                     return data.filter((value, i) => i % 4 === 3 && value > 127).length;
                 }"""
             )
@@ -119,24 +123,19 @@ def png(pixels: np.ndarray, scale: int = 1) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def found(service: str) -> Callable[[Callable[[dict[str, Any]], bool]], bytes]:
-    """Finds a picture whose answer by /compare is as wanted, among shaded, cut and mixed digits."""
+def found(service: str, project: Project) -> Callable[[Callable[[dict[str, Any]], bool]], bytes]:
+    """Finds a picture whose answer by /compare is as wanted, among the project's test and non-digits."""
+    images = []
+    for file in ("prepared/test.npz", "derived/non_digits.npz"):
+        with np.load(project.folder / "data" / file) as content:
+            images += list(content["images"][:200])
 
     def find(wanted: Callable[[dict[str, Any]], bool]) -> bytes:
-        random = np.random.default_rng(0)
-        for _ in range(600):
-            strokes = np.zeros((28, 28), np.uint8)
-            at = random.integers(6, 22, (2, 2))
-            for _ in range(int(random.integers(1, 6))):
-                to = np.clip(at[1] + random.integers(-9, 10, 2), 5, 22)
-                for share in np.linspace(0, 1, 20):
-                    row, column = np.rint(at[1] + share * (to - at[1])).astype(int)
-                    strokes[row - 1 : row + 1, column - 1 : column + 1] = 255
-                at = np.array([at[1], to])
-            content = png(255 - strokes, 8)
+        for image in images:
+            content = png(255 - image, 8)
             answer = requests.post(f"{service}/compare", data=content, timeout=30).json()
             if wanted(answer):
                 return content
-        raise AssertionError("none of 600 scribbles is answered like that")
+        raise AssertionError(f"none of {len(images)} pictures is answered like that")
 
     return find

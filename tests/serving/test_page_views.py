@@ -29,8 +29,11 @@ def here(visit: Visitor) -> Visit:
 
 def painted(here: Visit, selector: str) -> int:
     """Pixels of a canvas that are not empty."""
-    count = """canvas => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
-        .filter((value, i) => i % 4 === 3 && value > 9).length"""
+    count = """canvas => {
+        const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
+        copy.drawImage(canvas, 0, 0);
+        return copy.getImageData(0, 0, canvas.width, canvas.height).data.filter((v, i) => i % 4 === 3 && v > 9).length;
+    }"""
     return int(here.page.locator(selector).evaluate(count))
 
 
