@@ -11,7 +11,7 @@ from pipeline import registry
 from pipeline.bento_server import serving
 from pipeline.files import read_json, sha256, write_json
 from pipeline.params import load_params
-from pipeline.paths import BENTOML_HOME, REPORTS, ROOT
+from pipeline.paths import BENTOML_HOME, INSIDE, REPORTS, ROOT
 from pipeline.terminal import PipelineError, say, stage
 
 
@@ -102,6 +102,7 @@ def build(packaged: dict[str, Any], dataset: str) -> str:
             context / "serving",
             ignore=shutil.ignore_patterns("__pycache__", "packaged.json", "client.py"),
         )
+        shutil.copy(INSIDE, context / "serving" / "page")
         (context / "pipeline").mkdir()
         for module in ("__init__", *sorted(shared_modules())):
             shutil.copy(ROOT / "pipeline" / f"{module}.py", context / "pipeline")

@@ -64,6 +64,18 @@ class Model(Settings):
     threads: Annotated[int, Field(ge=1)]
 
 
+class Inside(Settings):
+    """The small network that the page shows at work."""
+
+    widths: Annotated[list[int], Field(min_length=2, max_length=2)]
+    epochs: Annotated[int, Field(ge=1)]
+    minimum_steps: Annotated[int, Field(ge=0)]
+    batch_size: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    augmentation: Augmentation
+    seed: int
+
+
 class Export(Settings):
     changed_decisions: Share
     accuracy_loss: Share
@@ -126,6 +138,7 @@ class Package(Settings):
 class Params(Settings):
     data: Data
     models: Annotated[dict[Name, Model], Field(min_length=1)]
+    inside: Inside
     export: Export
     corrupt: Corrupt
     evaluate: Evaluate

@@ -12,6 +12,7 @@ SOURCE = RAW / "source.json"
 PREPARED = ROOT / "data" / "prepared"
 FEEDBACK = ROOT / "data" / "feedback"
 DERIVED = ROOT / "data" / "derived"
+INSIDE = DERIVED / "inside.bin"  # and inside.tflite: the network that the page shows at work
 
 MODELS = ROOT / "models"
 EVALUATIONS = ROOT / "evaluations"

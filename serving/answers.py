@@ -50,6 +50,13 @@ class Comparison(BaseModel):
     request_id: str
 
 
+class Explanation(BaseModel):
+    """Which pixels speak for a class, and which against it, by each model."""
+
+    label: int = Field(description="the class that is explained", examples=[8])
+    maps: dict[str, list[list[float]]] = Field(description="28x28 changes of log-odds; positive speaks for the class")
+
+
 class FoundDigit(BaseModel):
     """One digit of a number."""
 

@@ -24,11 +24,12 @@ from pipeline.segmentation import Box, find_digits
 from serving.access import Access
 from serving.answers import answer, answer_number, describe
 from serving.docs import docs_page
+from serving.explain import evidence
 from serving.feedback import Feedback, read_feedback
 from serving.models import Models
 from serving.openapi import openapi_document
 from serving.prediction_log import Answered, PredictionLog
-from serving.requests import RequestError, choose_model, decode, read_image_file, read_pixels
+from serving.requests import RequestError, choose_model, decode, read_image_file, read_label, read_pixels
 from serving.settings import Settings
 
 LARGE = 50_000  # bytes of a picture from which on it is decoded beside the other requests, not between them
@@ -62,8 +63,11 @@ def create_app(
     access, feedback_desk = Access(settings), Feedback()
 
     def keep(request: Request, dataset: str, images: NDArray[np.uint8], *answers: list[dict[str, Any]]) -> Headers:
-        """Log what each model answered to `images`, uint8 (n, 28, 28); the answer's headers say whether it is."""
-        if (here := log()) is None:
+        """Log what each model answered to `images`, uint8 (n, 28, 28); the answer's headers say whether it is.
+
+        A stroke that is still being drawn (header `digits-draft`) is not worth keeping.
+        """
+        if (here := log()) is None or "digits-draft" in request.headers:
             return {}
         latency = 1000 * (time.perf_counter() - request.state.started)
         identity = (request.state.request_id, dataset, request.url.path, access.client(request))
@@ -99,6 +103,19 @@ def create_app(
             "request_id": request.state.request_id,
         }
         return JSONResponse(content, headers=headers)
+
+    async def explain(request: Request) -> Response:
+        served = models()
+        label = read_label(request, served.classes)
+        pixels = (await read_digit(request)).pixels
+
+        def look() -> dict[str, object]:  # beside the other requests: it asks each model a few hundred times
+            champion = served.by_name[served.champion].classifier
+            named = int(champion.probabilities(pixels[None])[0].argmax()) if label is None else label
+            maps = {name: evidence(m.classifier, pixels, named).tolist() for name, m in served.by_name.items()}
+            return {"label": named, "maps": maps}
+
+        return JSONResponse(await run_in_threadpool(look))
 
     async def predict_number(request: Request) -> Response:
         served = models()
@@ -156,6 +173,7 @@ def create_app(
     routes: list[BaseRoute] = [
         guarded("/predict", predict),
         guarded("/compare", compare),
+        guarded("/explain", explain),
         guarded("/predict_number", predict_number),
         guarded("/predict_pixels", predict_pixels),
         guarded("/feedback", feedback),

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serving.answers import Comparison, IdentifiedAnswer, ModelsAnswer, NumberAnswer, PixelsAnswer, Problem
+from serving.answers import Comparison, Explanation, IdentifiedAnswer, ModelsAnswer, NumberAnswer, PixelsAnswer, Problem
 
 PROBLEMS = {
     400: "not understood, or empty",
@@ -34,6 +34,13 @@ NAME = {
     "description": "champion, or the name of a model",
     "schema": {"type": "string"},
     "example": "cnn",
+}
+LABEL = {
+    "name": "label",
+    "in": "query",
+    "description": "the class to explain; without it the champion's prediction",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 9},
+    "example": 8,
 }
 IMAGE = {
     "required": True,
@@ -105,6 +112,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
         "champion": "cnn",
         "request_id": REQUEST_ID,
     },
+    Explanation: {"label": 8, "maps": {"cnn": [[0.0] * 28] * 28}},
     NumberAnswer: {
         "number": "42",
         "confidence": 0.97,
@@ -153,6 +161,15 @@ def openapi_document() -> dict[str, Any]:
                 "post": _asks("One model's answer to a picture", IdentifiedAnswer, IMAGE, (404, *PICTURE), [MODEL])
             },
             "/compare": {"post": _asks("Every model's answer to a picture", Comparison, IMAGE, PICTURE)},
+            "/explain": {
+                "post": _asks(
+                    "The pixels that speak for a class and against it, by every model",
+                    Explanation,
+                    IMAGE,
+                    PICTURE,
+                    [LABEL],
+                )
+            },
             "/predict_number": {
                 "post": _asks("The number in a picture of digits", NumberAnswer, IMAGE, (404, *PICTURE), [MODEL])
             },

@@ -112,6 +112,16 @@ def choose_model(models: Models, name: Any) -> ServedModel:
     return models.by_name[name]
 
 
+def read_label(request: Request, classes: list[str]) -> int | None:
+    """The class asked for by `?label=`, None where none is. Raises RequestError 422."""
+    text = request.query_params.get("label")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) < 4 and int(text) < len(classes)):
+        raise RequestError(422, f"`label` is {text[:60]!r}; it must be a whole number of 0 to {len(classes) - 1}")
+    return int(text)
+
+
 async def read_pixels(request: Request, max_body_bytes: int) -> tuple[NDArray[np.uint8], Any]:
     """Images uint8 (n, 28, 28) and the model's name from a JSON body. Raises RequestError 400, 413, 415 or 422."""
     if content_type(request) not in ("application/json", ""):

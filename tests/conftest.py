@@ -95,6 +95,7 @@ def shrink(params: dict[str, Any]) -> None:
         model |= {"epochs": 2, "minimum_steps": 240, "batch_size": 64, "threads": 1}
     params["models"]["mlp"]["arguments"] = {"widths": [64]}
     params["models"]["cnn"]["arguments"] = {"filters": [8, 16, 32]}
+    params["inside"] |= {"epochs": 2, "minimum_steps": 240, "batch_size": 64}
     params["evaluate"]["latency_calls"] = 20
     params["compare"]["resamples"] = 200
     params["corrupt"] |= {"sensitivity_images": 50, "non_digits": 400}

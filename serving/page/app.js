@@ -1,159 +1,255 @@
-// The page: strokes on a canvas, sent to /compare a moment after each, and every model's answer beside them.
-const pad = document.getElementById("pad");
-const seen = document.getElementById("seen");
-const verdict = document.getElementById("verdict");
-const cards = document.getElementById("models");
-const pen = pad.getContext("2d");
+// The page: connects the drawing to the service and to what is shown. Nothing in here waits while one draws.
+import { Answers, areDigits, colour, showTrouble } from "./answers.js";
+import { Drawing } from "./drawing.js";
+import { Why } from "./explain.js";
+import { Feedback } from "./feedback.js";
+import { Network } from "./network.js";
+import { showBoxes, showNumber } from "./number.js";
+import { ask, curl, hasKey, keepKey } from "./service.js";
+import { DIGITS } from "./strokes.js";
+import { fillTexts, TEXT } from "./texts.js";
 
-const LINE_WIDTH = 34; // of 560: about as thick as a digit of MNIST is, relative to its height
-const DELAY = 60; // ms of quiet before the drawing is sent
-const TEXT = {
-  start: "Draw something.",
-  gone: "The service does not answer. It is tried again with your next stroke.",
-  blank: "nothing drawn yet",
-  low_confidence: "not sure",
-  not_a_digit: "does not look like a digit",
-};
+const at = (id) => document.getElementById(id);
+const AFTER_STROKE = 30; // ms from the end of a stroke to asking; in number mode more, for the next digit follows
+const AFTER_DIGIT = 250;
+const WHILE_DRAWING = 200; // ms between two questions within a stroke
+const AGAIN = 2000; // ms until a service that does not answer is asked again
+const MOST_BYTES = 1_900_000; // of a picture: larger ones are made smaller here, for the service refuses 2 MB
+const MOST_SIDE = 1600; // pixels, of a picture that is made smaller
 
-let classes = [];
-let strokes = [];
-let stroke = null;
+const drawing = new Drawing(at("pad"));
+let model = null; // body of GET /model
+let answers, why, network, feedback;
+let mode = "digit";
 let timer = 0;
-let request = null;
+let request = null; // the one under way
+let drafting = false; // the drawing goes on
+let pause = 0; // the time before which the service is left in peace
 
-function style(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+fillTexts();
+hint();
+document.body.classList.remove("loading");
+refresh();
+
+async function load(signal) {
+  model = (await ask("model", { signal })).content;
+  answers = new Answers(model);
+  why = new Why(model, () => (drawing.blank || mode === "number" ? null : drawing.content()), trouble);
+  network = new Network(model.classes);
+  feedback = new Feedback(model.classes, trouble);
+  const digits = areDigits(model.classes);
+  if (!digits) at("modes").hidden = at("samples").hidden = true;
+  at("cards-links").replaceChildren(
+    ...Object.keys(model.models).map((name) => Object.assign(document.createElement("a"), { href: `cards/${name}`, textContent: TEXT.card(name) })),
+  );
+  title();
 }
 
-function place(event) {
-  const box = pad.getBoundingClientRect();
-  return [((event.clientX - box.left) / box.width) * pad.width, ((event.clientY - box.top) / box.height) * pad.height];
-}
-
-function draw() {
-  pen.fillStyle = style("--pad");
-  pen.fillRect(0, 0, pad.width, pad.height);
-  pen.strokeStyle = style("--ink");
-  pen.lineWidth = LINE_WIDTH;
-  pen.lineCap = pen.lineJoin = "round";
-  for (const points of strokes) {
-    pen.beginPath();
-    pen.moveTo(...points[0]);
-    // Curves through the middles of neighbouring points: as smooth as the hand was
-    for (let i = 1; i < points.length - 1; i++) {
-      const [x, y] = points[i];
-      const [nextX, nextY] = points[i + 1];
-      pen.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
-    }
-    pen.lineTo(...points[points.length - 1]);
-    pen.stroke();
-  }
-}
-
-function changed() {
-  draw();
+/** Ask for what is drawn now and show the answer; whatever goes wrong is said and tried again. */
+async function refresh() {
   clearTimeout(timer);
-  timer = setTimeout(ask, DELAY);
-}
-
-async function ask() {
+  timer = 0;
+  const wait = pause - performance.now();
+  if (wait > 0) return later(wait);
+  if (drafting && request) return later(); // let it answer: while drawing, an older answer is better than none
   request?.abort();
-  if (strokes.length === 0) return;
-  request = new AbortController();
-  const { signal } = request;
+  const mine = (request = new AbortController());
   try {
-    // Not toBlob: browsers encode that when they find time, up to a second later
-    const encoded = atob(pad.toDataURL("image/png").split(",")[1]);
-    const picture = Uint8Array.from(encoded, (character) => character.charCodeAt(0));
-    const response = await fetch("compare", { method: "POST", body: picture, headers: { "content-type": "image/png" }, signal });
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.error);
-    show(answer);
+    if (!model) await load(mine.signal);
+    at("key").hidden = true;
+    if (drawing.blank) nothing();
+    else await (mode === "digit" ? compare(mine.signal) : readNumber(mine.signal));
   } catch (error) {
-    if (error.name !== "AbortError") verdict.textContent = error instanceof TypeError ? TEXT.gone : error.message;
+    if (error.name !== "AbortError") trouble(error);
+  } finally {
+    if (request === mine) request = null;
   }
 }
 
-function show({ pixels, results, champion }) {
-  const image = seen.getContext("2d").createImageData(28, 28);
-  pixels.flat().forEach((value, i) => image.data.set([value, value, value, 255], 4 * i));
-  seen.getContext("2d").putImageData(image, 0, 0);
-  for (const [name, answer] of Object.entries(results)) {
-    const card = document.getElementById(`model-${name}`);
-    const digit = card.querySelector(".digit");
-    digit.textContent = answer.reason === "blank" ? "–" : classes[answer.prediction];
-    digit.classList.toggle("long", digit.textContent.length > 2);
-    card.querySelector(".note").textContent = answer.reason
-      ? TEXT[answer.reason]
-      : answer.confidence > 0.9995
-        ? "over 99.9% confident"
-        : `${(100 * answer.confidence).toFixed(1)}% confident`;
-    card.querySelectorAll("li").forEach((row, i) => {
-      row.querySelector("i").style.transform = `scaleX(${answer.probabilities[i]})`;
-      row.lastElementChild.textContent = `${(100 * answer.probabilities[i]).toFixed(0)}%`;
-    });
-  }
-  const answers = new Set(Object.values(results).map((answer) => answer.prediction));
-  const best = results[champion];
-  verdict.textContent =
-    best.reason === "blank"
-      ? TEXT.start
-      : answers.size === 1
-        ? `${Object.keys(results).length > 1 ? "All models say" : `${champion} says`} ${classes[best.prediction]}.`
-        : `The models disagree: ${Object.entries(results).map(([name, answer]) => `${name} says ${classes[answer.prediction]}`).join(", ")}.`;
-}
-
-function clear() {
-  request?.abort();
+function later(milliseconds = WHILE_DRAWING) {
   clearTimeout(timer);
-  strokes = [];
-  draw();
-  seen.getContext("2d").clearRect(0, 0, 28, 28);
-  for (const card of cards.children) {
-    card.querySelector(".digit").textContent = "";
-    card.querySelector(".note").textContent = "";
-    card.querySelectorAll("i").forEach((bar) => (bar.style.transform = ""));
-    card.querySelectorAll("li span:last-child").forEach((share) => (share.textContent = ""));
-  }
-  verdict.textContent = TEXT.start;
+  if (milliseconds < Infinity) timer = setTimeout(refresh, milliseconds);
 }
 
-function build(model) {
-  classes = model.classes;
-  document.getElementById("about").textContent = `Every model trained on ${model.dataset} answers as you draw.`;
-  Object.entries(model.models).forEach(([name, { version }], index) => {
-    const card = document.createElement("article");
-    card.className = "model";
-    card.id = `model-${name}`;
-    card.style.setProperty("--colour", `var(--model-${index % 6})`);
-    const rows = classes.map(() => "<li><span></span><span><i></i></span><span></span></li>").join("");
-    card.innerHTML = `<h2><span></span><small></small></h2><div class="digit"></div><p class="note"></p><ul class="bars">${rows}</ul>`;
-    card.querySelector("h2 span").textContent = name;
-    card.querySelector("small").textContent = `version ${version}${name === model.champion ? ", champion" : ""}`;
-    card.querySelectorAll("li").forEach((row, i) => (row.firstElementChild.textContent = classes[i]));
-    cards.append(card);
+async function compare(signal) {
+  const body = drawing.content();
+  const draft = drafting;
+  const begun = performance.now();
+  const { content, headers } = await ask("compare", { body, type: body.type, signal, draft });
+  answers.show(content, performance.now() - begun);
+  if (draft) return;
+  feedback.reveal(headers.get("digits-logged") === "pixels");
+  feedback.about(content.request_id);
+  network.show(content.pixels.flat());
+  why.renew(content.pixels.flat());
+  at("copy").disabled = false;
+}
+
+async function readNumber(signal) {
+  const body = drawing.content();
+  const extent = drawing.extent();
+  const begun = performance.now();
+  const names = Object.keys(model.models);
+  const found = await Promise.all(names.map((name) => ask(`predict_number?model=${name}`, { body, type: body.type, signal })));
+  const readings = Object.fromEntries(names.map((name, i) => [name, found[i].content]));
+  showNumber(answers, readings, model.champion, performance.now() - begun);
+  showBoxes(readings[model.champion].digits, extent, model.classes, colour(names.indexOf(model.champion)));
+}
+
+function nothing() {
+  answers.clear();
+  why.clear();
+  network.show(null);
+  feedback.about(null);
+  at("copy").disabled = true;
+}
+
+function trouble(error) {
+  if (!error.kind) throw error; // a mistake of ours belongs into the console
+  showTrouble(error, hasKey());
+  at("key").hidden = error.kind !== "key";
+  const wait = { gone: AGAIN, starting: AGAIN, many: 1000 * error.seconds, key: Infinity }[error.kind];
+  if (!wait) return;
+  pause = performance.now() + wait;
+  later(wait);
+}
+
+drawing.addEventListener("draft", () => {
+  drafting = true;
+  hint();
+  showBoxes();
+  network?.show(drawing.preview());
+  if (mode === "digit" && model) timer ||= setTimeout(refresh, WHILE_DRAWING);
+});
+drawing.addEventListener("change", () => {
+  drafting = false;
+  hint();
+  picture();
+  showBoxes();
+  at("undo").disabled = drawing.now === 0;
+  at("redo").disabled = drawing.now === drawing.states.length - 1;
+  at("clear").disabled = drawing.blank;
+  at("copied").textContent = "";
+  feedback?.about(null); // until the new answer is there
+  later(drawing.blank ? 0 : mode === "digit" ? AFTER_STROKE : AFTER_DIGIT);
+});
+drawing.addEventListener("pen", () => {
+  const { key, canvas } = drawing;
+  const scale = canvas.clientHeight / 560;
+  at("pen").hidden = !canvas.matches(":focus-visible");
+  at("pen").classList.toggle("down", key.down);
+  at("pen").style.transform = `translate(${key.x * scale}px, ${key.y * scale}px)`;
+  const said = key.down ? TEXT.penDown : TEXT.penUp;
+  if (at("pen-state").textContent !== said) at("pen-state").textContent = said;
+});
+drawing.canvas.addEventListener("focus", () => drawing.dispatchEvent(new Event("pen")));
+drawing.canvas.addEventListener("blur", () => (at("pen").hidden = true));
+
+function hint() {
+  at("hint").textContent = drawing.blank ? (mode === "digit" ? TEXT.hint : TEXT.hintNumber) : "";
+}
+function title() {
+  const words = areDigits(model.classes) ? (mode === "digit" ? TEXT.title : TEXT.titleNumber) : TEXT.titleOther(model.dataset);
+  document.title = words;
+  document.querySelector("h1").textContent = words;
+}
+function picture() {
+  const { picture } = drawing.state;
+  at("picture").hidden = !picture;
+  if (picture && at("picture").src !== picture.url) at("picture").src = picture.url;
+}
+
+for (const button of at("modes").children) {
+  button.addEventListener("click", () => {
+    if (mode === button.value) return;
+    mode = button.value;
+    for (const other of at("modes").children) other.setAttribute("aria-pressed", other === button);
+    document.body.classList.toggle("number", mode === "number");
+    at("why").hidden = at("inside").hidden = at("samples").hidden = mode === "number";
+    feedback?.reveal(false);
+    if (model) {
+      title();
+      answers.clear();
+    }
+    drawing.clear();
+    hint();
   });
 }
 
-pad.addEventListener("pointerdown", (event) => {
-  if (event.button !== 0) return;
+at("undo").addEventListener("click", () => drawing.go(-1));
+at("redo").addEventListener("click", () => drawing.go(1));
+at("clear").addEventListener("click", () => drawing.clear());
+at("undo").disabled = at("redo").disabled = at("clear").disabled = true;
+addEventListener("keydown", (event) => {
+  if (!(event.ctrlKey || event.metaKey) || event.altKey || event.target.matches("input")) return;
+  const key = event.key.toLowerCase();
+  if (key !== "z" && key !== "y") return;
   event.preventDefault();
-  pad.setPointerCapture(event.pointerId);
-  stroke = [place(event)];
-  strokes.push(stroke);
-  changed();
+  drawing.go(key === "y" || event.shiftKey ? 1 : -1);
 });
-pad.addEventListener("pointermove", (event) => {
-  if (!stroke) return;
-  for (const part of event.getCoalescedEvents?.() ?? [event]) stroke.push(place(part));
-  changed();
-});
-for (const name of ["pointerup", "pointercancel"]) pad.addEventListener(name, () => (stroke = null));
-document.getElementById("clear").addEventListener("click", clear);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
-draw();
-fetch("model")
-  .then((response) => response.json())
-  .then(build)
-  .catch(() => (verdict.textContent = TEXT.gone));
+DIGITS.forEach((strokes, digit) => {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.setAttribute("aria-label", TEXT.sample(digit));
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 100 100");
+  svg.setAttribute("aria-hidden", "true");
+  for (const points of strokes) {
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
+    line.setAttribute("points", points.map(([x, y]) => `${Math.round(100 * x)},${Math.round(100 * y)}`).join(" "));
+    svg.append(line);
+  }
+  button.append(svg);
+  button.addEventListener("click", () => drawing.play(strokes));
+  at("samples").append(button);
+});
+
+async function open(file) {
+  if (!file) return;
+  let blob = file;
+  const bitmap = await createImageBitmap(file).catch(() => null); // null: the service will say what is wrong with it
+  let [width, height] = [bitmap?.width ?? 1, bitmap?.height ?? 1];
+  if (bitmap && file.size > MOST_BYTES) {
+    const scale = Math.min(1, MOST_SIDE / Math.max(width, height));
+    const canvas = Object.assign(document.createElement("canvas"), { width: Math.round(width * scale), height: Math.round(height * scale) });
+    canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.9));
+    [width, height] = [canvas.width, canvas.height];
+  }
+  drawing.show({ blob, width, height, url: URL.createObjectURL(blob) });
+}
+for (const input of [at("file"), at("shot")]) {
+  input.addEventListener("change", () => {
+    open(input.files[0]);
+    input.value = "";
+  });
+}
+addEventListener("paste", (event) => {
+  const file = [...event.clipboardData.files].find(({ type }) => type.startsWith("image/"));
+  if (file) open(file);
+});
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  at("frame").classList.add("over");
+});
+addEventListener("dragleave", (event) => event.relatedTarget === null && at("frame").classList.remove("over"));
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  at("frame").classList.remove("over");
+  open(event.dataTransfer.files[0]);
+});
+
+at("key").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepKey(at("key-field").value);
+  at("key-field").value = "";
+  pause = 0;
+  refresh();
+});
+
+at("copy").addEventListener("click", async () => {
+  const png = at("seen").toDataURL("image/png").split(",")[1];
+  const copied = await navigator.clipboard?.writeText(curl(png)).then(() => true, () => false);
+  at("copied").textContent = copied ? TEXT.copied : TEXT.notCopied;
+});

@@ -1,0 +1,111 @@
+// Every English text of the page. Plain strings go into elements with data-text, data-label or data-alt; functions take values.
+const percent = (share) => (share > 0.9995 ? "over 99.9%" : `${(100 * share).toFixed(1)}%`);
+const list = (words) => (words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`);
+
+export const TEXT = {
+  title: "Draw a digit",
+  titleNumber: "Write a number",
+  titleOther: (dataset) => `Draw for ${dataset}`,
+  modes: "What to draw",
+  modeDigit: "Digit",
+  modeNumber: "Number",
+  links: "More about the models",
+  report: "Comparison report",
+  card: (name) => `Card of ${name}`,
+  docs: "API",
+  yourDrawing: "Your drawing",
+  pad: "Drawing area",
+  penHelp:
+    "Draw with mouse, finger or pen. With the keyboard: arrow keys move the pen, with Shift in small steps; Space puts it down and lifts it; Delete clears; Control Z undoes, Control Shift Z draws again.",
+  penDown: "Pen is down",
+  penUp: "Pen is up",
+  hint: "Draw here, large, with one finger or the mouse",
+  hintNumber: "Write several digits in a row",
+  picture: "Your picture",
+  undo: "Undo",
+  redo: "Redo",
+  clear: "Clear",
+  upload: "Picture",
+  camera: "Camera",
+  samples: "Samples to try",
+  sample: (name) => `Sample ${name}`,
+  answers: "Answers",
+  seen: "The drawing as the models see it",
+  seenCaption: "What the models see: 28 × 28 pixels",
+  start: "Nothing drawn yet",
+  startDetail: "Every model answers while you draw.",
+  startOther: "Draw, open, paste or drop a picture.",
+  agree: (digit, count) => (count > 2 ? `All ${count} models say ${digit}` : count > 1 ? `Both models say ${digit}` : `It is a ${digit}`),
+  disagree: "The models disagree",
+  says: (name, digit) => `${name} says ${digit}`,
+  disagreeDetail: (says, champion) => `${list(says)}. The champion is ${champion}.`,
+  answered: (milliseconds) => `Answered in ${Math.round(milliseconds)} ms.`,
+  doubt: {
+    blank: () => "Nothing drawn yet",
+    low_confidence: (first, second) => `Not sure between ${first} and ${second}`,
+    not_a_digit: () => "Does not look like a digit",
+  },
+  doubtOther: { not_a_digit: () => "Does not look like anything it learned" },
+  confident: (share) => `${percent(share)} confident`,
+  version: (version, champion) => `version ${version}${champion ? " · champion" : ""}`,
+  share: (share) => `${(100 * share).toFixed(0)}%`,
+  number: (number) => `It reads ${number}`,
+  numberLines: (number) => number.replaceAll("/", " / "),
+  numberNothing: "No digits found",
+  numberNothingDetail: "Write larger, with space between the digits.",
+  numberEach: (digit, share) => `${digit}: ${percent(share)}`,
+  starting: "The service is starting",
+  startingDetail: "Draw on: the answer comes as soon as it is ready.",
+  gone: "The service does not answer",
+  goneDetail: "Your drawing stays. It is asked again every few seconds.",
+  many: "Too many requests",
+  manyDetail: (seconds) => `The service asks for patience: it goes on in ${seconds} s. Draw on meanwhile.`,
+  key: "This service wants a key",
+  keyDetail: "It is kept until this tab is closed, and sent to this service only.",
+  keyWrong: "That key was not accepted",
+  keyLabel: "API key",
+  keyButton: "Use it",
+  refused: "This could not be answered",
+  unreadable: "The service sent something else than an answer. Is there a proxy in between?",
+  feedback: "Feedback",
+  feedbackTitle: "Was this right? Say what it was",
+  feedbackStored:
+    "Stored: the 28 × 28 pixels above, the models' answers, and the class that you choose, to find weaknesses and to train with. Nothing else about you.",
+  thanks: (label, count) => `Thank you: ${label} is recorded.${count > 1 ? ` ${count} in all.` : ""}`,
+  withdraw: "Take the last one back",
+  withdrawn: (label) => `${label} is taken back.`,
+  copy: "Copy as curl command",
+  copied: "Copied.",
+  notCopied: "The browser does not allow copying.",
+  whyTitle: "Why",
+  whyLead: "Which pixels speak for the answer, and which against it",
+  whyChoose: "Explain",
+  whyFor: "speaks for it",
+  whyAgainst: "speaks against it",
+  whyMap: (name, label) => `Pixels that speak for and against ${label}, by ${name}`,
+  whyNothing: "Draw something, and each model shows what its answer rests on.",
+  whySay: (label) =>
+    `Each spot was changed for a moment, ink wiped out or put in, and ${label} asked for again. Filled discs: the change made ${label} less likely, so what is there, or is not there, speaks for it. Rings: the change made it more likely.`,
+  whyMeans:
+    "It shows what this model reacts to, on this drawing. It is not a reason as a person would give one: spots are tried one at a time, as if they had nothing to do with each other, and a changed picture may look like nothing the model has ever seen.",
+  insideTitle: "Inside an MLP",
+  insideLead: "A network small enough to be watched while you draw",
+  insideLoading: "The network is being fetched.",
+  insideMissing: "The network did not come with this service.",
+  insideNothing: "Draw something, and watch it pass through.",
+  insideSay: (digit, share, active, widths, accuracy) =>
+    `It says ${digit}, ${percent(share)} confident. Awake are ${active[0]} of ${widths[1]} neurons in the first hidden layer and ${active[1]} of ${widths[2]} in the second. ` +
+    `On validation images it is right ${percent(accuracy)} of the time: less than the models above, but every number in it fits on this page.`,
+  insideFilters: "What the most active neurons look for",
+  insideLayers: (widths) => [`${widths[0]} pixels`, `${widths[1]} neurons`, `${widths[2]} neurons`],
+  insideFilter: (neuron) => `Weights of neuron ${neuron} from the 784 pixels`,
+  insideMeans:
+    "Computed in your browser. Each square is a neuron, the stronger the more active. Lines are the connections that carry most right now: filled colour adds, dashed takes away. The small pictures are the weights of the most active neurons of the first layer, one for each pixel: ink wakes the neuron where they are of the first colour, and keeps it asleep where they are of the other.",
+};
+
+/** Fill in every text that never changes. */
+export function fillTexts(root = document) {
+  for (const element of root.querySelectorAll("[data-text]")) element.textContent = TEXT[element.dataset.text];
+  for (const element of root.querySelectorAll("[data-label]")) element.setAttribute("aria-label", TEXT[element.dataset.label]);
+  for (const element of root.querySelectorAll("[data-alt]")) element.alt = TEXT[element.dataset.alt];
+}
