@@ -51,6 +51,12 @@ def erode(plane: Floats, reach: int) -> Floats:
     return -dilate(-plane, reach)
 
 
+def opening(plane: Floats, reach: int) -> Floats:
+    """Without what is narrower than 2 * reach + 1 pixels and bright; the border is repeated outwards."""
+    padded = np.pad(plane, reach, mode="edge")
+    return dilate(erode(padded, reach), reach)[reach:-reach, reach:-reach]
+
+
 def dilate_cross(plane: Floats) -> Floats:
     """Maximum over a pixel and its four neighbours."""
     grown = plane.copy()
@@ -69,24 +75,10 @@ def thicken(plane: Floats, radius: float) -> Floats:
     return np.asarray(plane + rest * (dilate_cross(plane) - plane), np.float32)
 
 
-def box_mean(values: Floats, reach: int) -> Floats:
-    """Mean over a square of 2 * reach + 1 pixels, from a summed-area table; the border is repeated outwards."""
-    size = 2 * reach + 1
-    table = np.pad(np.pad(values.astype(np.float64), reach, mode="edge").cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    sums = table[size:, size:] - table[:-size, size:] - table[size:, :-size] + table[:-size, :-size]
-    return np.asarray(sums / size**2, np.float32)
-
-
 def noise_level(plane: Floats) -> float:
     """Standard deviation of the noise, from the differences of neighbours: the median ignores strokes."""
     steps = np.abs(np.diff(plane[:: max(1, len(plane) // 64)], axis=1))
     return float(np.median(steps)) / 0.954 if steps.size else 0.0  # |N(0, 2 s^2)| has its median at 0.954 s
-
-
-def skewness(values: Floats) -> float:
-    """Third moment about zero over the second one's power 3/2."""
-    squares = values * values
-    return float((squares * values).mean()) / max(float(np.power(squares.mean(), 1.5)), 1e-9)
 
 
 def otsu(values: Floats) -> float:
