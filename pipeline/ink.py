@@ -3,6 +3,7 @@
 Between the steps a picture is float32 (height, width), ink bright, paper near 0.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -38,60 +39,64 @@ SHADED: Final = 64
 Box = tuple[int, int, int, int]  # top, bottom, left, right, exclusive
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A digit's ink within its picture, cropped to its box; parts: its components of more than a twentieth of it."""
+
+    glyph: Floats
+    box: Box
+    parts: int
+    shape: tuple[int, ...]
+
+
 def find_glyph(image: Image.Image) -> Floats | None:
     """The digit's ink, cropped to its box; None if nothing is written."""
     found, look = _least_odd(image)
     if found is None:
         return None
-    ink, box = found
-    closer = look_closer(image, box, ink.shape)
+    closer = look_closer(image, found.box, found.shape)
     if closer is not None:
         found = _look(closer, look) or found
-    return _crop(*found)
+    return found.glyph
 
 
-def _least_odd(image: Image.Image) -> tuple[tuple[Floats, Box] | None, Look]:
+def _least_odd(image: Image.Image) -> tuple[_Found | None, Look]:
     """What is found at first look, or, if that is odd, at the look that finds the least odd thing."""
     found, best = _look(image, LIKELIEST), LIKELIEST
     if found is None:
         return found, best
-    glyph = _crop(*found)
-    least, blotched = oddness(glyph), blobs(glyph) > 0 and max(found[0].shape) >= SHADED
+    least = oddness(found.glyph, found.parts)
+    blotched = least > 1 and max(found.shape) >= SHADED
     looks = BROADER if blotched else ()
-    if blotched or count_parts(glyph) > 1:
+    if blotched or found.parts > 1:
         looks += SHEET
     if least > ODD:
         looks += INVERTED
     for look in looks:
         other = _look(image, look)
-        if other is not None and (doubt := oddness(_crop(*other))) < least - CLEARLY:
+        if other is not None and (doubt := oddness(other.glyph, other.parts)) < least - CLEARLY:
             found, best, least = other, look, doubt
     return found, best
 
 
-def _look(image: Image.Image, look: Look) -> tuple[Floats, Box] | None:
+def _look(image: Image.Image, look: Look) -> _Found | None:
     ink = extract_ink(image, look=look)
-    box = ink_box(ink)
-    return None if box is None else (ink, box)
+    labels, areas, boxes = connected_components(ink > INKED)
+    if not len(areas):
+        return None
+    keep = digit_components(areas, boxes, ink.shape)
+    ink[np.concatenate([[False], ~keep])[labels]] = 0
+    areas, boxes = areas[keep], boxes[keep]
+    box = int(boxes[:, 0].min()), int(boxes[:, 1].max()), int(boxes[:, 2].min()), int(boxes[:, 3].max())
+    return _Found(ink[box[0] : box[1], box[2] : box[3]], box, int((areas > 0.05 * areas.sum()).sum()), ink.shape)
 
 
-def _crop(ink: Floats, box: Box) -> Floats:
-    top, bottom, left, right = box
-    return ink[top:bottom, left:right]
-
-
-def oddness(glyph: Floats) -> float:
+def oddness(glyph: Floats, parts: int) -> float:
     """How unlike a digit: the share of its box that is inked (none for a one's slender box, which may be full), a
     sixth for each part beyond the first, and more for blobs.
     """
     fill = 0.0 if min(glyph.shape) < 0.4 * max(glyph.shape) else float(glyph.mean())
-    return fill + (count_parts(glyph) - 1) / 6 + blobs(glyph)
-
-
-def count_parts(glyph: Floats) -> int:
-    """Components of more than a twentieth of the ink."""
-    areas = connected_components(glyph > INKED)[1]
-    return int((areas > 0.05 * areas.sum()).sum())
+    return fill + (parts - 1) / 6 + blobs(glyph)
 
 
 def blobs(glyph: Floats) -> float:
@@ -196,17 +201,6 @@ def ink_level(ink: Floats) -> float:
     threshold = otsu(ink)
     strokes = ink[ink > threshold]
     return float(np.median(strokes)) if strokes.size else 0.0
-
-
-def ink_box(ink: Floats) -> Box | None:
-    """The digit's box, after specks and frames are erased from `ink` in place; None if there is no ink."""
-    labels, areas, boxes = connected_components(ink > INKED)
-    if not len(areas):
-        return None
-    keep = digit_components(areas, boxes, ink.shape)
-    ink[np.concatenate([[False], ~keep])[labels]] = 0
-    kept = boxes[keep]
-    return int(kept[:, 0].min()), int(kept[:, 1].max()), int(kept[:, 2].min()), int(kept[:, 3].max())
 
 
 def digit_components(areas: NDArray[np.int64], boxes: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.bool_]:

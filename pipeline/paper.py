@@ -18,14 +18,19 @@ from pipeline.raster import (
     otsu,
     resize,
     shrink,
+    skewness,
 )
 
+# Share of the pixels that have one of two brightnesses where no light falls; noise alone leaves at most 0.6.
+EVEN: Final = 0.7
 # Pixels a side below which a picture is too small for its light to be judged.
 SMALL: Final = 24
 # Of the longer side: in real light what is broader is a shadow or a table, no stroke.
 BROAD: Final = 0.33
 # Brightness and light are judged on the picture averaged down to this many cells a side.
 CELLS: Final = 64
+# Skewness from which on the rarer side of evenly lit paper is ink.
+CLEARLY_RARER: Final = 1.5
 # Reaches, in cells, of the details whose finest tell the polarity.
 DETAILS: Final = (1, 2, 4, 8)
 
@@ -46,26 +51,29 @@ def subtract_ground(colours: Floats, look: Look = Look()) -> Floats:
     from it keeps yellow or light blue ink that luminance would lose.
     """
     if look.broad is None and evenly_lit(colours):
-        distance = colours - paper_colour(colours)
-        ink = distance @ main_axis(distance)
-        return ink if (polarity(ink[..., None]) > 0) != look.invert else -ink
+        distance = np.asarray(colours - paper_colour(colours), np.float32)
+        ink: Floats = distance @ main_axis(distance)
+        rarer = skewness(ink)  # plain paper deviates on one side alone; only a digit cropped close needs a closer look
+        bright = rarer if abs(rarer) > CLEARLY_RARER else polarity(ink[..., None])
+        return ink if (bright > 0) != look.invert else -ink
     bright = (polarity(colours) > 0) != look.invert
     distance = level_light(colours, bright, look.broad or BROAD, look.sheet)
     return distance @ main_axis(np.maximum(distance, 0))
 
 
 def evenly_lit(colours: Floats) -> bool:
-    """Whether at least half of the picture has one or two brightnesses, as drawings on a screen and clean scans have."""
+    """Whether most of the picture has one or two brightnesses exactly, as on a screen and in clean scans."""
     if max(colours.shape) < SMALL:
         return True
     levels = np.bincount(colours.mean(2).astype(np.uint8).ravel())
-    return bool(np.sort(levels)[-2:].sum() > 0.5 * levels.sum())
+    return bool(np.sort(levels)[-2:].sum() > EVEN * levels.sum())
 
 
 def paper_colour(colours: Floats) -> Floats:
     """The median colour (channels,), the picture's rim counting more, for people leave it free."""
     rim = [colours[0], colours[-1], colours[:, 0], colours[:, -1]]
-    return np.median(np.concatenate([colours[::2, ::2].reshape(-1, colours.shape[2]), *rim, *rim]), axis=0)
+    samples = np.concatenate([colours[::2, ::2].reshape(-1, colours.shape[2]), *rim, *rim])
+    return np.asarray(np.median(samples, axis=0), np.float32)
 
 
 def main_axis(deviations: NDArray[Any]) -> Floats:

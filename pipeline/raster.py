@@ -36,7 +36,9 @@ def dilate(plane: Floats, reach: int) -> Floats:
     """Maximum over a square of 2 * reach + 1 pixels, by doubling the window along each axis."""
     size = 2 * reach + 1
     for _ in range(2):  # down the columns, then, turned over, along the rows
-        plane = np.pad(plane, ((reach, reach), (0, 0)), constant_values=-np.inf)
+        padded = np.full((len(plane) + 2 * reach, plane.shape[1]), -np.inf, np.float32)
+        padded[reach:-reach] = plane
+        plane = padded
         span = 1
         while span < size:
             step = min(span, size - span)
@@ -79,6 +81,12 @@ def noise_level(plane: Floats) -> float:
     """Standard deviation of the noise, from the differences of neighbours: the median ignores strokes."""
     steps = np.abs(np.diff(plane[:: max(1, len(plane) // 64)], axis=1))
     return float(np.median(steps)) / 0.954 if steps.size else 0.0  # |N(0, 2 s^2)| has its median at 0.954 s
+
+
+def skewness(values: Floats) -> float:
+    """Third moment about zero over the second one's power 3/2."""
+    squares = values * values
+    return float((squares * values).mean()) / max(float(np.power(squares.mean(), 1.5)), 1e-9)
 
 
 def otsu(values: Floats) -> float:
