@@ -117,9 +117,23 @@ def level_light(colours: Floats, bright: bool, broad: float = BROAD, sheet: bool
     if not bright:
         distance *= paper.min() / np.minimum(paper, paper.min() / 4)
     if sheet:
-        ground = erode(np.asarray(light > otsu(light), np.float32), 1)
+        ground = np.asarray(sheet_of_paper(light), np.float32)
         distance *= resize(ground, width, height, Image.Resampling.BILINEAR)[..., None] == 1
     return distance
+
+
+def sheet_of_paper(light: Floats) -> NDArray[np.bool_]:
+    """Where the ground is the brighter of two, less a cell at its edge; everywhere if it is one, for a slanting light
+    passes through all levels between its ends.
+    """
+    bright = light > otsu(light)
+    if bright.all() or not bright.any():
+        return np.ones_like(bright)
+    low, high = float(light[~bright].mean()), float(light[bright].mean())
+    between = np.abs(light - (low + high) / 2) < 0.2 * (high - low)
+    if low > 0.75 * high or between.mean() > 0.1:
+        return np.ones_like(bright)
+    return erode(bright.astype(np.float32), 1) > 0
 
 
 def remove_lines(ink: Floats, level: float) -> Floats:

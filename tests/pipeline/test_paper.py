@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.paper import BROAD, Look, evenly_lit, level_light, polarity, remove_lines, subtract_ground
+from pipeline.paper import BROAD, Look, evenly_lit, level_light, polarity, remove_lines, sheet_of_paper, subtract_ground
 from pipeline.raster import skewness
 from tests.drawing import slope
 
@@ -68,6 +68,14 @@ def test_on_a_sheet_the_table_is_left_out():
     picture[40:80, 105:108] = 10  # the table's grain
     look = Look(broad=BROAD, sheet=True)
     assert subtract_ground(picture, look)[:, 96:].max() == 0 < subtract_ground(picture, look)[40:80, 42].min()
+
+
+def test_a_slanting_light_is_no_edge_of_a_sheet():
+    y, x = slope(64, 64)
+    assert sheet_of_paper((150 + 60 * x).astype(np.float32)).all()
+    assert sheet_of_paper(np.full((64, 64), 99, np.float32)).all()
+    sheet = sheet_of_paper(np.where(x > 0.5, 60, 150 + 20 * y).astype(np.float32))
+    assert sheet[:, :46].all() and not sheet[:, 48:].any()
 
 
 def test_colours_of_one_luminance_are_told_apart():
