@@ -3,14 +3,15 @@
 Between the steps a picture is float32 (height, width), ink bright, paper near 0.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from pipeline.paper import REAL_LIGHT, remove_lines, remove_shadows, subtract_ground
-from pipeline.raster import Floats, connected_components, noise_level, otsu, scaled
+from pipeline.paper import BROAD, Look, remove_lines, subtract_ground
+from pipeline.raster import Floats, connected_components, noise_level, opening, otsu, scaled, shrink
 
 # Longest side while looking for ink; a digit smaller than half of it is looked at again, closer.
 WORKING_SIDE: Final = 192
@@ -25,45 +26,87 @@ FAINTEST: Final = 8.0
 INKED: Final = 0.25
 # See oddness: a digit in one part that fills its box less than this is not doubted.
 ODD: Final = 0.55
+LIKELIEST: Final = Look()
+# A shadow, a table or the paper between strokes may have been taken for ink.
+BROADER: Final[tuple[Look, ...]] = (Look(broad=BROAD), Look(broad=BROAD / 2.5))
+SHEET: Final = (Look(broad=BROAD, sheet=True),)
+INVERTED: Final = (Look(invert=True),)
+# By so much another look must be less odd.
+CLEARLY: Final = 0.1
+# Pixels a side from which on a picture may show shadows.
+SHADED: Final = 64
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right, exclusive
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A digit's ink within its picture, cropped to its box; parts: its components of more than a twentieth of it."""
+
+    glyph: Floats
+    box: Box
+    parts: int
+    shape: tuple[int, ...]
+
+
 def find_glyph(image: Image.Image) -> Floats | None:
     """The digit's ink, cropped to its box; None if nothing is written."""
-    found = _look(image)
+    found, look = _least_odd(image)
     if found is None:
         return None
-    doubt = oddness(_crop(*found))
-    if doubt > ODD:  # the paper between strokes, or a shadow, may have been taken for ink
-        other = _look(image, invert=True)
-        if other is not None and oddness(_crop(*other)) < doubt:
-            found = other
-    ink, box = found
-    closer = look_closer(image, box, ink.shape)
+    closer = look_closer(image, found.box, found.shape)
     if closer is not None:
-        found = _look(closer) or found
-    return _crop(*found)
+        found = _look(closer, look) or found
+    return found.glyph
 
 
-def _look(image: Image.Image, invert: bool = False) -> tuple[Floats, Box] | None:
-    ink = extract_ink(image, invert=invert)
-    box = ink_box(ink)
-    return None if box is None else (ink, box)
+def _least_odd(image: Image.Image) -> tuple[_Found | None, Look]:
+    """What is found at first look, or, if that is odd, at the look that finds the least odd thing."""
+    found, best = _look(image, LIKELIEST), LIKELIEST
+    if found is None:
+        return found, best
+    least = oddness(found.glyph, found.parts)
+    blotched = least > 1 and max(found.shape) >= SHADED
+    looks = BROADER if blotched else ()
+    if blotched or found.parts > 1:
+        looks += SHEET
+    if least > ODD:
+        looks += INVERTED
+    for look in looks:
+        other = _look(image, look)
+        if other is not None and (doubt := oddness(other.glyph, other.parts)) < least - CLEARLY:
+            found, best, least = other, look, doubt
+    return found, best
 
 
-def _crop(ink: Floats, box: Box) -> Floats:
-    top, bottom, left, right = box
-    return ink[top:bottom, left:right]
+def _look(image: Image.Image, look: Look) -> _Found | None:
+    ink = extract_ink(image, look=look)
+    labels, areas, boxes = connected_components(ink > INKED)
+    if not len(areas):
+        return None
+    keep = digit_components(areas, boxes, ink.shape)
+    ink[np.concatenate([[False], ~keep])[labels]] = 0
+    areas, boxes = areas[keep], boxes[keep]
+    box = int(boxes[:, 0].min()), int(boxes[:, 1].max()), int(boxes[:, 2].min()), int(boxes[:, 3].max())
+    return _Found(ink[box[0] : box[1], box[2] : box[3]], box, int((areas > 0.05 * areas.sum()).sum()), ink.shape)
 
 
-def oddness(glyph: Floats) -> float:
-    """How unlike a digit: the share of its box that is inked (none for a one's slender box, which may be full), and a
-    sixth for each part beyond the first.
+def oddness(glyph: Floats, parts: int) -> float:
+    """How unlike a digit: the share of its box that is inked (none for a one's slender box, which may be full), a
+    sixth for each part beyond the first, and more for blobs.
     """
-    areas = connected_components(glyph > INKED)[1]
     fill = 0.0 if min(glyph.shape) < 0.4 * max(glyph.shape) else float(glyph.mean())
-    return fill + (int((areas > 0.05 * areas.sum()).sum()) - 1) / 6
+    return fill + (parts - 1) / 6 + blobs(glyph)
+
+
+def blobs(glyph: Floats) -> float:
+    """1 and the share of the ink that is broader than a third of the glyph's longer side; 0 if it is less than a
+    twentieth, as in digits.
+    """
+    small = shrink(glyph, 48)
+    reach = max(1, max(small.shape) // 6)
+    share = float(opening(np.pad(small, 1), reach).sum() / small.sum())
+    return 1 + share if share > 0.05 else 0.0
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -74,19 +117,14 @@ def upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def extract_ink(image: Image.Image, side: int = WORKING_SIDE, invert: bool = False) -> Floats:
+def extract_ink(image: Image.Image, side: int = WORKING_SIDE, look: Look = LIKELIEST) -> Floats:
     """The picture's ink in 0..1 at no more than `side` a side: paper 0, solid strokes 1, all zero if blank.
 
     A picture whose noise drowns its ink is averaged down further, at most to a quarter of `side`.
-    `invert`: the other polarity than the likelier one.
     """
     picture = to_rgb(image)
     for size in (side, side // 2, side // 4):
-        ink = subtract_ground(flatten_alpha(reduce(picture, size)))
-        ink = -ink if invert else ink
-        if noise_level(ink) > REAL_LIGHT:
-            ink = remove_shadows(ink)
-        ink = np.maximum(ink, 0)
+        ink = np.maximum(subtract_ground(flatten_alpha(reduce(picture, size)), look), 0)
         level, noise = ink_level(ink), noise_level(ink)
         unlined = remove_lines(ink, level)
         if unlined is not ink:
@@ -165,22 +203,15 @@ def ink_level(ink: Floats) -> float:
     return float(np.median(strokes)) if strokes.size else 0.0
 
 
-def ink_box(ink: Floats) -> Box | None:
-    """The digit's box, after specks and frames are erased from `ink` in place; None if there is no ink."""
-    labels, areas, boxes = connected_components(ink > INKED)
-    if not len(areas):
-        return None
-    keep = digit_components(areas, boxes, ink.shape)
-    ink[np.concatenate([[False], ~keep])[labels]] = 0
-    kept = boxes[keep]
-    return int(kept[:, 0].min()), int(kept[:, 1].max()), int(kept[:, 2].min()), int(kept[:, 3].max())
-
-
 def digit_components(areas: NDArray[np.int64], boxes: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Which components belong to the digit: no specks, and nothing at the border if enough is inside."""
-    longest = np.maximum(boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2])
+    """Which components belong to the digit: no specks, frames or underlines, and nothing at the border if enough is
+    inside.
+    """
+    heights, widths = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]
+    longest = np.maximum(heights, widths)
     weight = longest * np.sqrt(areas)
-    inside = (boxes[:, 0] > 0) & (boxes[:, 2] > 0) & (boxes[:, 1] < shape[0]) & (boxes[:, 3] < shape[1])
+    border = (boxes[:, 0] == 0) | (boxes[:, 2] == 0) | (boxes[:, 1] == shape[0]) | (boxes[:, 3] == shape[1])
+    inside = ~border & ~is_frame(areas, boxes)
     candidates = inside & (longest >= 0.2 * max(shape))
     if candidates.any():
         weight = np.where(inside, weight, 0)
@@ -188,8 +219,25 @@ def digit_components(areas: NDArray[np.int64], boxes: NDArray[np.int64], shape: 
         inside[:] = True
     main = int(np.argmax(weight))
     keep = inside & (areas >= 0.03 * areas[main]) & (longest >= 0.08 * longest[main])
+    apart = boxes[:, 0] > boxes[main, 1] + 0.06 * heights[main]  # the base of a one is nearer
+    keep &= ~(apart & (widths > 8 * heights) & (widths > 0.7 * widths[main]))
     keep[main] = True
     return np.asarray(keep, np.bool_)
+
+
+def is_frame(areas: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which components go thinly round another one that is a quarter as high or broad at least, in one piece or as
+    two straight lines beside it.
+    """
+    top, bottom, left, right = boxes.T
+    height, width = bottom - top, right - left
+    sizeable = np.maximum(height, width) > 0.25 * np.minimum(height, width)[:, None]
+    beside = (top[:, None] < top) & (bottom[:, None] > bottom)
+    around = beside & (left[:, None] < left) & (right[:, None] > right) & sizeable
+    line = (height > 8 * width)[:, None] & beside
+    before, after = line & (right[:, None] <= left), line & (left[:, None] >= right)
+    rails = (before & after.any(0)) | (after & before.any(0))
+    return np.asarray(((areas < 0.25 * height * width) & around.any(1)) | rails.any(1), np.bool_)
 
 
 def look_closer(image: Image.Image, box: Box, shape: tuple[int, ...]) -> Image.Image | None:

@@ -3,7 +3,8 @@
 Between the steps a picture is float32 (height, width), ink bright, paper near 0.
 """
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,123 +12,128 @@ from PIL import Image
 
 from pipeline.raster import (
     Floats,
-    box_mean,
-    connected_components,
     dilate,
     erode,
-    noise_level,
+    opening,
     otsu,
     resize,
     shrink,
     skewness,
 )
 
-# Noise beyond this is a camera's or a scanner's: shadows are possible, which drawings on a screen do not have.
-REAL_LIGHT: Final = 0.3
+# Share of the pixels that have one of two brightnesses where no light falls; noise alone leaves at most 0.6.
+EVEN: Final = 0.7
+# Pixels a side below which a picture is too small for its light to be judged.
+SMALL: Final = 24
+# Of the longer side: in real light what is broader is a shadow or a table, no stroke.
+BROAD: Final = 0.33
+# Brightness and light are judged on the picture averaged down to this many cells a side.
+CELLS: Final = 64
+# Skewness from which on the rarer side of evenly lit paper is ink.
+CLEARLY_RARER: Final = 1.5
+# Reaches, in cells, of the details whose finest tell the polarity.
+DETAILS: Final = (1, 2, 4, 8)
 
 
-def subtract_ground(colours: Floats) -> Floats:
-    """Signed distance from the paper along the colours' main axis, ink positive: (h, w, channels) to (h, w).
+@dataclass(frozen=True)
+class Look:
+    """How a picture is looked at; by default as it most likely is."""
 
-    The principal axis of the deviations keeps yellow or light blue ink that luminance would lose.
+    invert: bool = False  # the other polarity than the likelier one
+    broad: float | None = None  # of the longer side: what is broader is no stroke; None: BROAD if light is uneven
+    sheet: bool = False  # ink is only on the brightest ground
+
+
+def subtract_ground(colours: Floats, look: Look = Look()) -> Floats:
+    """How far each pixel stands from the paper, ink positive: (h, w, channels) to (h, w).
+
+    Even paper has one colour; under uneven light it is what is broad, see level_light. The main axis of what differs
+    from it keeps yellow or light blue ink that luminance would lose.
     """
-    height, width, channels = colours.shape
-    cells = shrink(colours, 32).astype(np.float64)
-    coefficients = fit_ground(cells)
-    axis = np.ones(1)
-    if channels > 1:
-        residual = (cells - ground_surface(coefficients, *cells.shape[:2])).reshape(-1, channels)
-        axis = np.linalg.eigh(residual.T @ residual)[1][:, -1]
-    ink = colours @ axis.astype(np.float32) - ground_surface(coefficients @ axis[:, None], height, width)[..., 0]
-    sign = 1.0 if polarity(ink) > 0 else -1.0
-    ink *= np.float32(sign)
-    if sign * axis.sum() < 0 and noise_level(ink) > REAL_LIGHT:
-        # dark ink takes away a share of the light: where there is less of it the strokes stand out less
-        light = ground_surface(coefficients.mean(1, keepdims=True), height, width)[..., 0]
-        ink *= light.max() / np.maximum(light, light.max() / 3)
-    return ink
+    if look.broad is None and evenly_lit(colours):
+        distance = np.asarray(colours - paper_colour(colours), np.float32)
+        ink: Floats = distance @ main_axis(distance)
+        rarer = skewness(ink)  # plain paper deviates on one side alone; only a digit cropped close needs a closer look
+        bright = rarer if abs(rarer) > CLEARLY_RARER else polarity(ink[..., None])
+        return ink if (bright > 0) != look.invert else -ink
+    bright = (polarity(colours) > 0) != look.invert
+    distance = level_light(colours, bright, look.broad or BROAD, look.sheet)
+    return distance @ main_axis(np.maximum(distance, 0))
 
 
-def fit_ground(cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The paper's brightness as a quadratic surface per channel: coefficients (6, channels) of _quadratic.
+def evenly_lit(colours: Floats) -> bool:
+    """Whether most of the picture has one or two brightnesses exactly, as on a screen and in clean scans."""
+    if max(colours.shape) < SMALL:
+        return True
+    levels = np.bincount(colours.mean(2).astype(np.uint8).ravel())
+    return bool(np.sort(levels)[-2:].sum() > EVEN * levels.sum())
 
-    Iteratively reweighted least squares with Geman-McClure weights, so that ink counts as outliers; the picture's
-    rim counts more, for people leave it free. cells: (rows, columns, channels), averages of the picture.
+
+def paper_colour(colours: Floats) -> Floats:
+    """The median colour (channels,), the picture's rim counting more, for people leave it free."""
+    rim = [colours[0], colours[-1], colours[:, 0], colours[:, -1]]
+    samples = np.concatenate([colours[::2, ::2].reshape(-1, colours.shape[2]), *rim, *rim])
+    return np.asarray(np.median(samples, axis=0), np.float32)
+
+
+def main_axis(deviations: NDArray[Any]) -> Floats:
+    """The direction (channels,) in which the colours deviate most, brightness positive."""
+    flat = deviations.reshape(-1, deviations.shape[-1])
+    axis = np.linalg.eigh(flat.T @ flat)[1][:, -1]
+    return np.asarray(axis if axis.sum() > 0 else -axis, np.float32)
+
+
+def polarity(colours: Floats) -> float:
+    """Positive if ink is the brighter side: of bright and dark details the finer ones are strokes.
+
+    White and black top-hats of growing reach, their energies weighted by area. Flat structuring elements leave no
+    trace of shadows' edges and of tables, and gaps between strokes are broader than strokes.
     """
-    rows, columns, channels = cells.shape
-    x, y = np.linspace(-1, 1, columns)[None, :], np.linspace(-1, 1, rows)[:, None]
-    rim = np.where(np.maximum(abs(x), abs(y)) > 0.85, 3.0, 1.0).ravel()
-    basis = _quadratic(x, y)
-    samples = cells.reshape(-1, channels)
-    coefficients = np.zeros((6, channels))
-    coefficients[0] = [_weighted_median(samples[:, c], rim) for c in range(channels)]
-    for _ in range(6):
-        residual = np.sqrt(np.square(samples - basis @ coefficients).sum(1))
-        scale = max(2.0, 1.5 * _weighted_median(residual, rim))
-        weighted = basis * (rim / np.square(1 + np.square(residual / scale)))[:, None]
-        # the small ridge keeps pictures of fewer than six cells solvable
-        previous = coefficients
-        coefficients = np.linalg.solve(basis.T @ weighted + 1e-3 * np.eye(6), weighted.T @ samples)
-        if np.abs(coefficients - previous).max() < 0.1:
-            break
-    return coefficients
+    cells = shrink(colours, CELLS)
+    score = 0.0
+    for reach in DETAILS:
+        for plane in np.moveaxis(cells, -1, 0):
+            bright, dark = plane - opening(plane, reach), -plane - opening(-plane, reach)
+            score += float(np.square(bright).mean() - np.square(dark).mean()) / (2 * reach + 1) ** 2
+    return score
 
 
-def ground_surface(coefficients: NDArray[np.float64], height: int, width: int) -> Floats:
-    """The surface at every pixel: (height, width, channels)."""
-    c = coefficients.astype(np.float32)
-    if np.abs(c[1:]).sum() < 0.5:  # less than half a grey level: even light
-        return np.broadcast_to(c[0], (height, width, c.shape[1]))
-    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None]
-    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None, None]
-    surface = (c[0] + c[1] * x + c[3] * x * x) + (c[2] * y + c[4] * y * y) + c[5] * (x * y)
-    return np.asarray(surface, np.float32)
+def level_light(colours: Floats, bright: bool, broad: float = BROAD, sheet: bool = False) -> Floats:
+    """Distance from the paper per channel where light is uneven: what is broader than `broad` is no stroke.
 
-
-def _quadratic(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    x, y = np.broadcast_arrays(x, y)
-    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1).reshape(-1, 6)
-
-
-def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    order = np.argsort(values)
-    cumulative = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
-
-
-def polarity(deviation: Floats) -> float:
-    """Positive if ink is the brighter side. Ink is the rarer one, so it gives the third moment its sign.
-
-    Where the light is real a shadow or a table beside the paper may outweigh the ink; against the mean of their
-    neighbourhood they leave as much above as below, while strokes do not.
+    A grey opening (closing for dark ink) leaves the paper; its border is repeated outwards, so that frames, table
+    tops and shadows that enter there count as broad. Dark ink is seen in shares of the light, of which a shadow
+    leaves less. `sheet`: nothing is written where the ground is dark, on the table round a sheet of paper.
     """
-    skew = skewness(deviation)
-    if noise_level(deviation) > REAL_LIGHT:
-        cells = shrink(deviation, 128)
-        return skew + 4 * skewness(cells - box_mean(cells, max(1, max(cells.shape) // 12)))
-    if abs(skew) < 1.5:  # a thick digit cropped close: about as much ink as paper
-        middle = otsu(deviation - deviation.min()) + float(deviation.min())
-        return float(_parts(deviation <= middle) - _parts(deviation > middle)) or skew
-    return skew
-
-
-def _parts(mask: NDArray[np.bool_]) -> int:
-    """Components of at least a hundredth of the picture: a digit's few strokes cut its ground into more."""
-    return int((connected_components(mask)[1] >= 0.01 * mask.size).sum())
-
-
-def remove_shadows(ink: Floats) -> Floats:
-    """What is broader than a third of the picture is no stroke: subtract the grey opening (white top-hat).
-
-    The border is repeated outwards, so that frames, table tops and shadows that enter there count as broad.
-    """
-    height, width = ink.shape
-    cells = shrink(ink, 64)
-    reach = max(1, round(max(cells.shape) / 6))
-    opened = dilate(erode(np.pad(cells, reach, mode="edge"), reach), reach)[reach:-reach, reach:-reach]
+    height, width = colours.shape[:2]
+    sign = np.float32(1 if bright else -1)
+    cells = shrink(sign * colours, CELLS)
+    reach = max(1, round(broad * max(cells.shape) / 2))
     # one cell more, so that the step at a shadow's edge leaves no line
-    ground = resize(dilate(opened, 1), width, height, Image.Resampling.BILINEAR)
-    return ink - ground
+    paper = np.stack([dilate(opening(plane, reach), 1) for plane in np.moveaxis(cells, -1, 0)], axis=-1)
+    light = np.abs(paper).mean(2)
+    paper = resize(paper, width, height, Image.Resampling.BILINEAR)
+    distance = sign * colours - paper
+    if not bright:
+        distance *= paper.min() / np.minimum(paper, paper.min() / 4)
+    if sheet:
+        ground = np.asarray(sheet_of_paper(light), np.float32)
+        distance *= resize(ground, width, height, Image.Resampling.BILINEAR)[..., None] == 1
+    return distance
+
+
+def sheet_of_paper(light: Floats) -> NDArray[np.bool_]:
+    """Where the ground is the brighter of two, less a cell at its edge; everywhere if it is one, for a slanting light
+    passes through all levels between its ends.
+    """
+    bright = light > otsu(light)
+    if bright.all() or not bright.any():
+        return np.ones_like(bright)
+    low, high = float(light[~bright].mean()), float(light[bright].mean())
+    between = np.abs(light - (low + high) / 2) < 0.2 * (high - low)
+    if low > 0.75 * high or between.mean() > 0.1:
+        return np.ones_like(bright)
+    return erode(bright.astype(np.float32), 1) > 0
 
 
 def remove_lines(ink: Floats, level: float) -> Floats:

@@ -36,7 +36,9 @@ def dilate(plane: Floats, reach: int) -> Floats:
     """Maximum over a square of 2 * reach + 1 pixels, by doubling the window along each axis."""
     size = 2 * reach + 1
     for _ in range(2):  # down the columns, then, turned over, along the rows
-        plane = np.pad(plane, ((reach, reach), (0, 0)), constant_values=-np.inf)
+        padded = np.full((len(plane) + 2 * reach, plane.shape[1]), -np.inf, np.float32)
+        padded[reach:-reach] = plane
+        plane = padded
         span = 1
         while span < size:
             step = min(span, size - span)
@@ -49,6 +51,12 @@ def dilate(plane: Floats, reach: int) -> Floats:
 def erode(plane: Floats, reach: int) -> Floats:
     """Minimum over a square of 2 * reach + 1 pixels."""
     return -dilate(-plane, reach)
+
+
+def opening(plane: Floats, reach: int) -> Floats:
+    """Without what is narrower than 2 * reach + 1 pixels and bright; the border is repeated outwards."""
+    padded = np.pad(plane, reach, mode="edge")
+    return dilate(erode(padded, reach), reach)[reach:-reach, reach:-reach]
 
 
 def dilate_cross(plane: Floats) -> Floats:
@@ -67,14 +75,6 @@ def thicken(plane: Floats, radius: float) -> Floats:
     for step in range(whole):
         plane = dilate(plane, 1) if step % 2 else dilate_cross(plane)
     return np.asarray(plane + rest * (dilate_cross(plane) - plane), np.float32)
-
-
-def box_mean(values: Floats, reach: int) -> Floats:
-    """Mean over a square of 2 * reach + 1 pixels, from a summed-area table; the border is repeated outwards."""
-    size = 2 * reach + 1
-    table = np.pad(np.pad(values.astype(np.float64), reach, mode="edge").cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    sums = table[size:, size:] - table[:-size, size:] - table[size:, :-size] + table[:-size, :-size]
-    return np.asarray(sums / size**2, np.float32)
 
 
 def noise_level(plane: Floats) -> float:

@@ -5,7 +5,7 @@ neighbouring pieces together the one the classifier finds most digit-like wins, 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.ink import INKED, extract_ink, upright
+from pipeline.ink import INKED, extract_ink, is_frame, upright
 from pipeline.preprocessing import Digit, glyph_to_digit
 from pipeline.raster import Floats, connected_components
 
@@ -94,14 +94,14 @@ def find_digits(image: Image.Image, classify: Classify | None = None) -> list[li
 
 
 def find_pieces(ink: Floats) -> list[_Piece]:
-    """The ink's connected components without specks and without what runs along the picture's whole side."""
+    """The ink's connected components without specks, frames and what runs along the picture's whole side."""
     height, width = ink.shape
     labels, areas, boxes = connected_components(ink > INKED)
     if not len(areas):
         return []
     longest = np.maximum(boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2])
     side = np.asarray(np.where(boxes[:, 1] - boxes[:, 0] == longest, height, width))
-    frame = _at_border(boxes, ink.shape) & (longest > 0.9 * side)
+    frame = is_frame(areas, boxes) | (_at_border(boxes, ink.shape) & (longest > 0.9 * side))
     if not frame.all():
         areas = np.where(frame, 0, areas)
     largest = np.sort(areas)[-3:].mean()
@@ -143,7 +143,7 @@ def find_lines(pieces: list[_Piece]) -> list[list[_Piece]]:
             key=lambda at: _distance(at[0][at[1]], part),
         )
         if _distance(line[index], part) < 0.25 * typical and part.ink.sum() > 0.03 * line[index].ink.sum():
-            line[index] = _union([line[index], part])
+            line[index] = replace(_union([line[index], part]), share=line[index].share)
     return sorted(lines, key=lambda line: float(np.mean([piece.top + piece.bottom for piece in line])))
 
 

@@ -4,12 +4,14 @@ import numpy as np
 from PIL import ImageOps
 
 from pipeline.ink import (
+    LIKELIEST,
     ODD,
     WORKING_SIDE,
+    _look,
+    blobs,
     digit_components,
     extract_ink,
     find_glyph,
-    ink_box,
     look_closer,
     oddness,
     soft_threshold,
@@ -36,22 +38,45 @@ def test_components_at_the_border_go_if_something_sizeable_is_inside():
     assert digit_components(areas[:1], boxes[:1], (60, 60)).tolist() == [True]
 
 
+def test_frames_go_in_one_piece_or_as_two_lines():
+    around, beside = [5, 95, 5, 95], [[5, 95, 5, 9], [5, 95, 91, 95]]
+    digit = [30, 70, 35, 60]
+    closed = digit_components(np.array([1400, 300]), np.array([around, digit]), (100, 100))
+    open_ = digit_components(np.array([360, 360, 300]), np.array([*beside, digit]), (100, 100))
+    assert closed.tolist() == [False, True] and open_.tolist() == [False, False, True]
+    zero_with_a_speck = digit_components(np.array([1400, 30]), np.array([around, [48, 54, 48, 54]]), (100, 100))
+    assert zero_with_a_speck[0]
+
+
+def test_underlines_go_and_the_base_of_a_one_stays():
+    one = [10, 70, 45, 50]
+    bar = np.array([300, 180])
+    assert digit_components(bar, np.array([one, [82, 85, 20, 80]]), (100, 100)).tolist() == [True, False]
+    assert digit_components(bar, np.array([one, [71, 74, 20, 80]]), (100, 100)).tolist() == [True, True]
+
+
 def test_oddness_is_that_of_blobs_and_of_many_parts():
-    glyph = np.zeros((40, 40), np.float32)
-    glyph[5:35, 10:14] = glyph[5:9, 10:30] = 1
-    assert oddness(glyph[5:35, 10:30]) < ODD < oddness(np.ones((30, 20), np.float32))
-    glyph[15:25, 20:22] = glyph[15:25, 26:28] = 1
-    assert oddness(glyph[5:35, 10:30]) > ODD
-    assert oddness(np.ones((40, 12), np.float32)) == 0  # a thick one
+    glyph = np.zeros((30, 20), np.float32)
+    glyph[:, :4] = glyph[:4] = 1
+    assert oddness(glyph, 1) < ODD < oddness(np.ones((30, 20), np.float32), 1)
+    assert oddness(glyph, 3) > ODD
+    assert oddness(np.ones((40, 12), np.float32), 1) == 0  # a thick one
+
+
+def test_blobs_are_broader_than_any_stroke():
+    marker = np.zeros((60, 40), np.float32)
+    marker[:, :13] = marker[:13] = 1
+    assert blobs(marker) == 0
+    marker[30:, 10:] = 1
+    assert blobs(marker) > 1
 
 
 def test_a_digit_small_in_its_picture_is_looked_at_again():
     large = ImageOps.expand(draw(), (2600, 200, 400, 2400), (255, 255, 255))
-    ink = extract_ink(large)
-    box = ink_box(ink)
-    assert box is not None
-    closer = look_closer(large, box, ink.shape)
+    rough = _look(large, LIKELIEST)
+    assert rough is not None
+    closer = look_closer(large, rough.box, rough.shape)
     assert closer is not None and 150 < max(closer.size) < 600
     found = find_glyph(large)
-    assert found is not None and max(found.shape) > 5 * (box[1] - box[0])
+    assert found is not None and max(found.shape) > 5 * max(rough.glyph.shape)
     assert look_closer(draw(), (40, 150, 40, 150), (192, 192)) is None

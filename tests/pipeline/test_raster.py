@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.raster import box_mean, connected_components, dilate, erode, noise_level, otsu, shrink, thicken
+from pipeline.raster import connected_components, dilate, erode, noise_level, opening, otsu, shrink, thicken
 
 
 def test_shrink_averages_and_never_enlarges():
@@ -25,10 +25,12 @@ def test_dilate_and_erode_pick_from_a_square(reach):
             assert grown[y, x] == pick(values[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1])
 
 
-def test_box_mean_is_the_mean_over_a_square():
-    values = np.arange(25, dtype=np.float32).reshape(5, 5)
-    assert box_mean(values, 1)[2, 2] == values[1:4, 1:4].mean()
-    assert np.allclose(box_mean(np.full((4, 7), 3, np.float32), 2), 3)
+def test_opening_takes_what_is_narrow_and_leaves_edges_where_they_are():
+    values = np.zeros((20, 30), np.float32)
+    values[:, 18:] = 1
+    values[5:8] = 1
+    opened = opening(values, 2)
+    assert opened[:, :18].max() == 0 and opened[:, 18:].min() == 1
 
 
 def test_noise_level_is_the_standard_deviation_and_ignores_strokes():

@@ -84,6 +84,22 @@ def test_a_frame_is_no_piece():
     assert [(piece.left, piece.width) for piece in find_pieces(ink)] == [(90, 10)]
 
 
+def test_the_boxes_of_a_form_are_ignored():
+    image, pen = paper()
+    write(pen, "705", 60, 40, gap=52)
+    for at in range(3):
+        pen.rectangle([34 + 100 * at, 20, 134 + 100 * at, 140], outline=0, width=2)
+    assert [len(line) for line in find_digits(image)] == [3]
+
+
+def test_many_specks_beside_one_digit_leave_one_digit():
+    image, pen = paper()
+    write(pen, "0", 60, 40)
+    for at in range(5):
+        pen.rectangle([62 + 9 * at, 128, 67 + 9 * at, 137], fill=0)
+    assert [len(line) for line in find_digits(image, likes(0.6, 0.5))] == [1]
+
+
 def test_the_parts_of_a_five_stay_together():
     image, pen = paper()
     write(pen, "75", 60, 40)
