@@ -18,7 +18,18 @@ from playwright.sync_api import Browser, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
+NOT_COPIED = {
+    ".git",
+    ".venv",
+    ".bentoml",
+    "data",
+    "models",
+    "evaluations",
+    "mlartifacts",
+    "mlflow.db",
+    "digits.db",
+    "sweep.db",
+}
 
 
 class Project:
