@@ -44,14 +44,14 @@ class Classifier:
 
 
 def _interpreter(content: bytes, batch: int) -> Interpreter:
-    with quiet():  # LiteRT announces its delegate on every load
+    with quiet(2):  # LiteRT announces its delegate on every load
         interpreter = Interpreter(model_content=content, num_threads=1)
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     shapes = [tuple(detail["shape"][1:]) for detail in inputs]
     if shapes != [(28, 28)] or len(outputs) != 1 or outputs[0]["shape"].ndim != 1 or len(outputs[0]["shape"]) != 2:
         raise ValueError(f"the model's input is {shapes}, not one of (28, 28) with one output of (classes,)")
     interpreter.resize_tensor_input(inputs[0]["index"], (batch, 28, 28))
-    with quiet():
+    with quiet(2):
         interpreter.allocate_tensors()
     return interpreter
 

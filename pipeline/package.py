@@ -96,7 +96,8 @@ def save_model(registered_model: str, name: str, model: registry.Registered) -> 
         metadata = {key: card[key] for key in ("digest", "run_id", "commit", "metrics", "cost")}
         with bentoml.models.create(tag, labels=labels, metadata=metadata) as stored:
             for file in registry.CARRIED:
-                shutil.copy(model.folder / file, stored.path_of(file))
+                if (model.folder / file).exists():  # a version from before there were cards is served without one
+                    shutil.copy(model.folder / file, stored.path_of(file))
     return tag
 
 
@@ -124,6 +125,7 @@ def build(packaged: dict[str, Any], dataset: str) -> str:
         (context / "pipeline").mkdir()
         for module in ("__init__", *sorted(shared_modules())):
             shutil.copy(ROOT / "pipeline" / f"{module}.py", context / "pipeline")
+        shutil.copy(REPORTS / "comparison.html", context / "serving" / "report.html")
         write_json(context / "serving" / "packaged.json", packaged)
         bento = bentoml.build(
             "serving.service:Digits",

@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from pipeline import gate, ledger, registry, tracking
 from pipeline.datasets import Split, load_split
@@ -10,6 +12,7 @@ from pipeline.files import read_json, write_json
 from pipeline.inference import Classifier
 from pipeline.params import Gate, load_dataset, load_params
 from pipeline.paths import BENTOML_HOME, EVALUATIONS, MODELS, REPORTS
+from pipeline.rendering import render
 from pipeline.statistics import Correct
 from pipeline.terminal import PipelineError, say, stage
 
@@ -86,7 +89,14 @@ def register(model: str, name: str, dataset: str, classes: list[str], comparison
         **{f"cost.{key}": str(figures["cost"][key]) for key in ("multiply_adds", "bytes")},
     }
     log_evaluation(run_id, name, figures)
-    return registry.log_version(model, name, run_id, card, tags)
+    return registry.log_version(model, name, run_id, card, card_page(name), tags)
+
+
+def card_page(name: str) -> str:
+    """The model card as an HTML page."""
+    text = (REPORTS / name / "model_card.md").read_text(encoding="utf-8")
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    return render("model_card.html", title=f"{name}: model card", body=Markup(body))
 
 
 def recreate_run(name: str, dataset: str, record: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import tracking
-from pipeline.files import read_json, write_json
+from pipeline.files import read_json, write_json, write_text
 from pipeline.paths import EVALUATIONS, MODELS, ROOT
 from pipeline.silence import quiet
 from pipeline.terminal import PipelineError
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 CHAMPION, PREVIOUS = "champion", "previous"
 REPAIR = "register anew: dvc repro --single-item --force register package"
-CARRIED = ("model.tflite", "model.json", "known_digits.npz")  # what a version's folder holds
+# What a version's folder holds
+CARRIED = ("model.tflite", "model.json", "known_digits.npz", "model_card.html")
 SHIPPED_CODE = ("__init__.py", "inference.py", "silence.py")  # what the pyfunc needs of this package
 
 
@@ -83,8 +84,13 @@ def find(model: str, version: str) -> Registered | None:
         return None
 
 
-def log_version(model: str, name: str, run_id: str, card: dict[str, Any], tags: dict[str, str]) -> "ModelVersion":
-    """Log `models/NAME` as a pyfunc into its run and make it a version of `model`; `card` becomes its model.json."""
+def log_version(
+    model: str, name: str, run_id: str, card: dict[str, Any], page: str, tags: dict[str, str]
+) -> "ModelVersion":
+    """Log `models/NAME` as a pyfunc into its run and make it a version of `model`.
+
+    `card` becomes its model.json, `page` its model_card.html.
+    """
     import ai_edge_litert
     import mlflow
     import numpy as np
@@ -102,6 +108,7 @@ def log_version(model: str, name: str, run_id: str, card: dict[str, Any], tags: 
         shutil.copy(MODELS / name / "model.tflite", served)
         shutil.copy(EVALUATIONS / name / "known_digits.npz", served)
         write_json(served / "model.json", card)
+        write_text(served / "model_card.html", page)
         with mlflow.start_run(run_id=run_id), quiet():  # MLflow insists on warnings about type hints and examples
             logged = mlflow.pyfunc.log_model(
                 name="served",

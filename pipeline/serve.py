@@ -1,5 +1,6 @@
 """`make serve`: the built Bento in the foreground, with a line that says what to open."""
 
+import os
 import signal
 import socket
 
@@ -28,7 +29,8 @@ def options(host: str, port: int) -> None:
     check_free(host, port)
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends this process ends the service with it
         signal.signal(number, signal.default_int_handler)
-    server = start(tag, host, port)
+    # In a terminal, requests are not worth a line each; a container logs them
+    server = start(tag, host, port, environment={"DIGITS_LOG_LEVEL": os.environ.get("DIGITS_LOG_LEVEL", "warning")})
     try:
         wait_until_ready(server, f"http://{'127.0.0.1' if host in EVERYWHERE else host}:{port}")
         name = "localhost" if host in ("127.0.0.1", *EVERYWHERE) else host

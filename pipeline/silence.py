@@ -8,11 +8,14 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back what libraries, native ones too, write to standard output and error; on an exception it is shown."""
+def quiet(*descriptors: int) -> Iterator[None]:
+    """Hold back what libraries, native ones too, write to these descriptors; on an exception it is shown.
+
+    Without any: standard output and error.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+    kept = {descriptor: os.dup(descriptor) for descriptor in descriptors or (1, 2)}
     with tempfile.TemporaryFile() as held:
         for descriptor in kept:
             os.dup2(held.fileno(), descriptor)
@@ -21,7 +24,7 @@ def quiet() -> Iterator[None]:
         except BaseException:
             sys.stdout.flush()
             held.seek(0)
-            os.write(kept[2], held.read())
+            os.write(kept.get(2, 2), held.read())
             raise
         finally:
             sys.stdout.flush()

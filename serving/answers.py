@@ -32,7 +32,7 @@ class Answer(BaseModel):
 class IdentifiedAnswer(Answer):
     """An answer that can be referred to later by its request id."""
 
-    request_id: str
+    request_id: str = Field(description="names this answer in feedback and logs", examples=["6f1c0d..."])
 
 
 class Comparison(BaseModel):
@@ -124,10 +124,10 @@ def answer(model: ServedModel, images: NDArray[np.uint8]) -> list[dict[str, Any]
 
 
 def answer_number(model: ServedModel, lines: list[list[tuple[Box, Digit]]]) -> dict[str, Any]:
-    """A `NumberAnswer` as a plain dict for the digits that were found, line by line."""
+    """A `NumberAnswer` without its id, as a plain dict, for the digits that were found, line by line."""
     found = [pair for line in lines for pair in line]
     if not found:
-        return {"number": "", "confidence": 0.0, "digits": [], "request_id": new_request_id()}
+        return {"number": "", "confidence": 0.0, "digits": []}
     rows = iter(answer(model, np.stack([digit.pixels for _, digit in found])))
     digits, words = [], []
     for line in lines:
@@ -142,7 +142,7 @@ def answer_number(model: ServedModel, lines: list[list[tuple[Box, Digit]]]) -> d
             for box, row in answers
         ]
     confidence = math.prod(digit["confidence"] for digit in digits)
-    return {"number": "/".join(words), "confidence": confidence, "digits": digits, "request_id": new_request_id()}
+    return {"number": "/".join(words), "confidence": confidence, "digits": digits}
 
 
 def describe(models: Models) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class ServedModel:
     known_images: NDArray[np.uint8]
     known_probabilities: NDArray[np.float32]
     non_digit_score: NonDigitScore | None = None  # None: registered before there was one
+    card_page: str | None = None  # its model card as HTML; None: as above
 
     def answers_known_digits(self) -> bool:
         """Whether the known digits get the probabilities that were recorded with them."""
@@ -77,6 +78,7 @@ def load_model(name: str, folder: Path, version: str) -> ServedModel:
                 known["images"],
                 known["probabilities"],
                 NonDigitScore.from_card(card["not_a_digit"]) if "not_a_digit" in card else None,
+                page.read_text(encoding="utf-8") if (page := folder / "model_card.html").exists() else None,
             )
     except (OSError, KeyError, ValueError) as error:
         raise DamagedModel(f"{folder}: {error}") from None

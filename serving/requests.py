@@ -1,6 +1,8 @@
 """Reading what clients send: bounded before it is parsed, parsed once, refused with what would be right."""
 
+import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from pipeline.decoding import BrokenImage, NotAnImage, TooManyPixels, decode_ima
 from serving.models import Models, ServedModel
 
 MAX_IMAGES = 256  # in one /predict_pixels
+BODY_SECONDS = 20  # for a body to arrive: slow senders hold their place among the requests in flight
 IMAGE_HINT = "send a PNG, JPEG, WebP, BMP or GIF as multipart field `image` or as the body"
 PIXELS_HINT = 'send JSON {"images": [28x28 integers 0..255, ink bright, ...]}, 1 to 256 of them, "model" optional'
 
@@ -21,9 +24,9 @@ PIXELS_HINT = 'send JSON {"images": [28x28 integers 0..255, ink bright, ...]}, 1
 class RequestError(Exception):
     """A request that cannot be answered: HTTP status, and a message that says what is wrong and what would be right."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.status, self.message = status, message
+        self.status, self.message, self.headers = status, message, headers
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -34,10 +37,13 @@ async def read_body(request: Request, limit: int) -> bytes:
         raise too_large
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise too_large
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large
+    except TimeoutError:
+        raise RequestError(400, f"the body did not arrive within {BODY_SECONDS} s; send it at once") from None
     except ClientDisconnect:
         raise RequestError(400, "the connection was closed before the body was complete") from None
     if not body:
@@ -45,14 +51,16 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-async def read_image(request: Request, max_body_bytes: int, max_pixels: int, enough: int | None = None) -> Image.Image:
-    """The picture in a request; a JPEG reduced while decoding where `enough` pixels a side do.
-
-    Raises RequestError 400, 413, 415 or 422.
-    """
+async def read_image_file(request: Request, max_body_bytes: int) -> bytes:
+    """The bytes of the picture, from the field `image` or the body. Raises RequestError 400, 413 or 422."""
     content = await read_body(request, max_body_bytes)
     if content_type(request) == "multipart/form-data":
         content = await _image_field(request, content)
+    return content
+
+
+def decode(content: bytes, max_pixels: int, enough: int | None = None) -> Image.Image:
+    """The picture; a JPEG at less size where `enough` pixels a side do. Raises RequestError 413, 415 or 422."""
     try:
         return decode_image(content, max_pixels, enough=enough)
     except TooManyPixels as error:
@@ -116,7 +124,14 @@ async def read_pixels(request: Request, max_body_bytes: int) -> tuple[NDArray[np
         raise RequestError(422, f"`images` is missing or not a list; {PIXELS_HINT}")
     if unknown := content.keys() - {"images", "model"}:
         raise RequestError(422, f"unknown field {min(unknown)[:60]!r}; {PIXELS_HINT}")
+    if (b"true" in body or b"false" in body) and _has_truth_values(content["images"]):
+        raise RequestError(422, f"a pixel is not an integer; {PIXELS_HINT}")
     return parse_pixels(content["images"]), content.get("model", "champion")
+
+
+def _has_truth_values(value: Any) -> bool:
+    """Whether a list holds true or false at some depth, which NumPy would take for 1 and 0."""
+    return isinstance(value, bool) or (isinstance(value, list) and any(map(_has_truth_values, value)))
 
 
 def parse_pixels(images: list[Any]) -> NDArray[np.uint8]:
@@ -130,6 +145,8 @@ def parse_pixels(images: list[Any]) -> NDArray[np.uint8]:
     if array.shape[1:] != (28, 28):
         shape = " x ".join(map(str, array.shape[1:])) or "a number"
         raise RequestError(422, f"an image is {shape}, not 28 x 28; {PIXELS_HINT}")
+    if array.dtype.kind == "f" and (np.mod(array, 1) == 0).all():
+        array = array.astype(np.int64)  # 7.0 is an integer to JSON Schema, and so to /docs.json
     if array.dtype.kind not in "iu":
         raise RequestError(422, f"a pixel is not an integer; {PIXELS_HINT}")
     if array.min() < 0 or array.max() > 255:

@@ -56,6 +56,12 @@ JSON = st.recursive(
 
 
 @given(st.lists(JSON, max_size=4))
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert parse_pixels([with_pixel(7.0)])[0, 3, 4] == 7
+    with pytest.raises(RequestError, match="a pixel is 300"):
+        parse_pixels([with_pixel(300.0)])
+
+
 def test_nothing_but_a_refusal_comes_of_nonsense(images: list) -> None:
     with pytest.raises(RequestError):
         parse_pixels(images)
@@ -66,5 +72,7 @@ def test_settings_come_from_the_environment(monkeypatch) -> None:
     monkeypatch.setenv("DIGITS_MAX_PIXELS", "1000")
     assert read_settings().max_pixels == 1000
     monkeypatch.setenv("DIGITS_WORKERS", "many")
-    with pytest.raises(ValueError, match="DIGITS_WORKERS is 'many', expected a whole number"):
+    monkeypatch.setenv("DIGITS_API_KEY", "short")
+    with pytest.raises(ValueError, match=r"DIGITS_WORKERS is 'many': .*valid integer") as raised:
         read_settings()
+    assert "DIGITS_API_KEY is set: " in str(raised.value) and "short" not in str(raised.value).replace("shorter", "")

@@ -1,0 +1,109 @@
+"""The outermost ASGI layer, the first to see a request and the last its answer: limits, counts and logs them all."""
+
+import math
+import time
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.answers import new_request_id
+from serving.logs import log
+from serving.settings import Settings
+
+PROBES = frozenset({"/livez", "/readyz"})  # answered by BentoML however busy the service is, and not logged
+SECURITY_HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+OTHER = "other"  # how paths are counted that are no route: a label never takes a value from outside
+
+
+class FrontDoor:
+    """Answers by `application`; probes and the server's own life cycle go to BentoML."""
+
+    def __init__(self, bentoml: ASGIApp, application: ASGIApp, settings: Settings, routes: frozenset[str]) -> None:
+        """`routes`: paths counted under their own name; one ending in `/` stands for all below it."""
+        self._bentoml, self._application = bentoml, application
+        self._limit = math.ceil(settings.max_in_flight / settings.workers)
+        self._in_flight = 0
+        self._exact = frozenset(path for path in routes if not path.endswith("/") or path == "/")
+        self._below = tuple(sorted(routes - self._exact))
+        self._metrics: Metrics | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            await self._bentoml(scope, receive, send)
+            return
+        route = self._name(scope["path"])
+        if self._metrics is None:  # here, where BentoML has prepared its worker for several processes' metrics
+            self._metrics = Metrics()
+        started = time.perf_counter()
+        request_id = scope.setdefault("state", {})["request_id"] = new_request_id()
+        status = 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        answer = _TOO_BUSY if self._in_flight >= self._limit else self._application
+        self._in_flight += 1
+        try:
+            await answer(scope, receive, send_with_headers)
+        except Exception:  # answered with 500 by then; the log has the traceback, the client the id
+            log.exception("failed", extra={"request_id": request_id, "route": route})
+        finally:
+            self._in_flight -= 1
+            seconds = time.perf_counter() - started
+            self._metrics.count(route, status, seconds)
+            log.info(
+                "request",
+                extra={
+                    "request_id": request_id,
+                    "method": scope["method"][:10],
+                    "route": route,
+                    "status": status,
+                    "milliseconds": round(1000 * seconds, 3),
+                },
+            )
+
+    def _name(self, path: str) -> str:
+        if path in self._exact:
+            return path
+        return next((below for below in self._below if path.startswith(below)), OTHER)
+
+
+_TOO_BUSY = JSONResponse({"error": "too many requests at once; try again in a second"}, 429, {"retry-after": "1"})
+
+
+class Metrics:
+    """Requests and their durations, for Prometheus; summed over the workers by BentoML's `/metrics`."""
+
+    def __init__(self) -> None:
+        import prometheus_client  # it must see the folder that BentoML's workers share
+
+        self._requests = prometheus_client.Counter("digits_requests", "Requests answered", ["route", "status"])
+        self._seconds = prometheus_client.Histogram(
+            "digits_request_seconds",
+            "From the first byte of a request to the last of its answer",
+            ["route"],
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+        )
+        self._children: dict[Any, Any] = {}
+
+    def count(self, route: str, status: int, seconds: float) -> None:
+        """One answered request."""
+        if (route, status) not in self._children:
+            self._children[route, status] = (self._requests.labels(route, str(status)), self._seconds.labels(route))
+        requests, duration = self._children[route, status]
+        requests.inc()
+        duration.observe(seconds)

@@ -1,0 +1,214 @@
+"""Keys, limits and logs of the service, served with settings of its own."""
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from pipeline import bento_server
+from pipeline.files import read_json
+from tests.conftest import Project, serve
+from tests.serving.test_hostile import saved, seven
+
+pytestmark = pytest.mark.slow
+
+KEY = "a-key-of-the-tests"
+GUARDED = ["/predict", "/compare", "/predict_number", "/predict_pixels", "/model", "/metrics", "/schema.json"]
+OPEN = ["/", "/app.js", "/report", "/cards/cnn", "/docs", "/docs.json", "/livez", "/readyz"]
+
+
+@pytest.fixture(scope="module")
+def tag(project: Project) -> str:
+    """The Bento of the small project."""
+    return str(read_json(project.folder / "reports" / "bento.json")["bento"])
+
+
+@pytest.fixture(scope="module")
+def locked(project: Project, tag: str) -> Iterator[str]:
+    """The service with a key, two workers and few requests at once."""
+    with serve(project, tag, DIGITS_API_KEY=KEY, DIGITS_WORKERS="2", DIGITS_MAX_IN_FLIGHT="4") as url:
+        yield url
+
+
+def ask(url: str, path: str, **headers: str) -> requests.Response:
+    if path in ("/model", "/metrics", "/schema.json"):
+        return requests.get(f"{url}{path}", headers=headers, timeout=30)
+    if path == "/predict_pixels":
+        return requests.post(f"{url}{path}", json={"images": [[[0] * 28] * 28]}, headers=headers, timeout=30)
+    return requests.post(f"{url}{path}", data=saved(seven()), headers=headers, timeout=30)
+
+
+@pytest.mark.parametrize("path", GUARDED)
+@pytest.mark.parametrize("sent", ["", "Bearer", "Bearer wrong", f"Bearer {KEY}x", f"Basic {KEY}", KEY, "Bearer \xff"])
+def test_without_the_key_nothing_is_answered(locked: str, path: str, sent: str) -> None:
+    answer = ask(locked, path, **({"authorization": sent} if sent else {}))
+    assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+    assert "Authorization: Bearer" in answer.json()["error"] and KEY not in answer.text
+
+
+@pytest.mark.parametrize("path", GUARDED)
+def test_with_the_key_everything_is(locked: str, path: str) -> None:
+    assert ask(locked, path, authorization=f"Bearer {KEY}").status_code == 200
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_what_people_read_is_open(locked: str, path: str) -> None:
+    assert requests.get(f"{locked}{path}", timeout=30).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["//model", "/model/", "/./model", "/docs/../model", "/%6dodel", "/MODEL", "/model;x"])
+def test_no_other_spelling_of_a_path_avoids_the_key(locked: str, path: str) -> None:
+    host, port = locked.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:  # as it stands, not made plain
+        connection.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.split(b" ")[1] in (b"401", b"404") and b"champion" not in answer
+
+
+def test_more_at_once_than_allowed_are_told_to_come_back(locked: str) -> None:
+    host, port = locked.removeprefix("http://").split(":")
+    head = f"POST /predict HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: 100\r\n\r\n".encode()
+    waiting = [socket.create_connection((host, int(port)), timeout=10) for _ in range(40)]
+    try:
+        for connection in waiting:  # requests whose bodies are yet to come
+            connection.sendall(head)
+        time.sleep(1)
+        refused = 0
+        for connection in waiting:
+            connection.settimeout(0.2)
+            try:
+                answer = connection.recv(4096)
+            except TimeoutError:
+                continue
+            assert answer.startswith(b"HTTP/1.1 429") and b"retry-after: 1" in answer.lower()
+            refused += 1
+        assert 36 <= refused <= 38  # at most two of each worker's are still waited for
+        assert requests.get(f"{locked}/livez", timeout=30).status_code == 200
+        assert requests.get(f"{locked}/readyz", timeout=30).status_code == 200
+    finally:
+        for connection in waiting:
+            connection.close()
+    deadline = time.monotonic() + 30
+    while ask(locked, "/model", authorization=f"Bearer {KEY}").status_code != 200:
+        assert time.monotonic() < deadline, "places of requests that were given up are not free again"
+        time.sleep(0.2)
+
+
+def test_a_client_has_its_rate_and_guesses_no_keys(project: Project, tag: str) -> None:
+    with serve(project, tag, DIGITS_API_KEY=KEY, DIGITS_RATE_PER_MINUTE="5") as url:
+        guesses = [ask(url, "/model", authorization=f"Bearer guess-{number}") for number in range(7)]
+        assert [answer.status_code for answer in guesses] == [401] * 5 + [429] * 2
+        assert 1 <= int(guesses[-1].headers["retry-after"]) <= 60 and "Retry-After" in guesses[-1].json()["error"]
+        good = [ask(url, "/model", authorization=f"Bearer {KEY}").status_code for _ in range(6)]
+        assert good == [200] * 5 + [429]  # who has the key is counted apart from who has not
+        assert requests.get(f"{url}/docs", timeout=30).status_code == 200
+
+
+def test_logs_are_json_without_keys_and_pixels(project: Project, tag: str, tmp_path: Path) -> None:
+    port, log = bento_server.free_port(), tmp_path / "log"
+    environment = project.environment(
+        DIGITS_API_KEY=KEY, BENTOML_HOME=str(project.folder / ".bentoml"), BENTOML_QUIET="true"
+    )
+    command = [sys.executable, "-m", "bentoml", "serve", tag, "--host", "127.0.0.1", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, cwd=project.folder / ".bentoml"
+        )
+        try:
+            bento_server.wait_until_ready(server, url)
+            answer = ask(url, "/predict", authorization=f"Bearer {KEY}")
+            refused = ask(url, "/predict", authorization="Bearer another-key")
+            requests.get(f"{url}/nothing/{KEY}?key={KEY}", timeout=30)
+        finally:
+            bento_server.stop(server)
+    text = log.read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
+    asked = [row for row in rows if row["event"] == "request"]
+    assert [(row["route"], row["status"], row["method"]) for row in asked] == [
+        ("/predict", 200, "POST"),
+        ("/predict", 401, "POST"),
+        ("other", 404, "GET"),
+    ]
+    assert asked[0]["request_id"] == answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert asked[1]["request_id"] == refused.headers["x-request-id"]
+    assert all(row["milliseconds"] > 0 and re.match(r"\d{4}-\d\d-\d\dT", row["time"]) for row in asked)
+    assert KEY not in text and "another-key" not in text and "0, 0, 0" not in text
+
+
+def test_metrics_are_bounded_whatever_is_asked_for(locked: str) -> None:
+    headers = {"authorization": f"Bearer {KEY}"}
+
+    def lines() -> int:
+        return len(requests.get(f"{locked}/metrics", headers=headers, timeout=30).text.splitlines())
+
+    for path in ("/nothing", "/cards/nothing", "/model"):
+        for _ in range(20):  # each worker has seen each kind
+            requests.get(f"{locked}{path}", headers=headers, timeout=30)
+    before = lines()
+    with requests.Session() as session:
+        for number in range(300):
+            session.get(f"{locked}/{number}/x", headers=headers, timeout=30)
+            session.get(f"{locked}/cards/{number}", headers=headers, timeout=30)
+    assert lines() <= before
+    assert "digits_requests_total" in requests.get(f"{locked}/metrics", headers=headers, timeout=30).text
+
+
+def test_other_sites_may_not_call_unless_they_are_named(service: str, project: Project, tag: str) -> None:
+    headers = {"origin": "https://example.org"}
+    body = {"image": ("a.png", saved(seven()))}
+    assert (
+        "access-control-allow-origin"
+        not in requests.post(f"{service}/predict", files=body, headers=headers, timeout=30).headers
+    )
+    with serve(project, tag, DIGITS_ALLOW_ORIGINS="https://example.org") as url:
+        allowed = requests.post(f"{url}/predict", files=body, headers=headers, timeout=30)
+        assert allowed.headers["access-control-allow-origin"] == "https://example.org"
+        other = requests.post(f"{url}/predict", files=body, headers={"origin": "https://example.com"}, timeout=30)
+        assert "access-control-allow-origin" not in other.headers
+
+
+def test_a_slow_sender_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    from serving import requests as reading
+
+    monkeypatch.setattr(reading, "BODY_SECONDS", 0.3)
+    said: list[reading.RequestError] = []
+
+    async def read(request: Request) -> Response:
+        try:
+            await reading.read_body(request, 1000)
+        except reading.RequestError as error:
+            said.append(error)
+        return Response()
+
+    import uvicorn
+
+    port = bento_server.free_port()
+    server = uvicorn.Server(
+        uvicorn.Config(Starlette(routes=[Route("/", read, methods=["POST"])]), port=port, log_level="error")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.05)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc")
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+    finally:
+        server.should_exit = True
+        thread.join()
+    assert said[0].status == 400 and "did not arrive" in said[0].message

@@ -1,0 +1,120 @@
+"""Models in a folder of their own: promoted ones are served without a restart, broken ones never."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+
+from pipeline.files import read_json, write_json
+from pipeline.terminal import PipelineError
+from serving.models import DamagedModel, Models
+from serving.reload import Watcher, load_directory
+from tests.conftest import Project, serve
+from tests.serving.test_hostile import saved, seven
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def directory(project: Project, tmp_path: Path) -> Path:
+    """Both models of the small project, exported; the CNN is champion."""
+    packaged = read_json(project.folder / "reports" / "bento.json")
+    models = {}
+    for name, entry in packaged["models"].items():
+        stored = project.folder / ".bentoml" / "models" / Path(entry["tag"].replace(":", "/"))
+        shutil.copytree(stored, tmp_path / f"v{entry['version']}-{entry['digest'][:12]}")
+        models[name] = {
+            "folder": f"v{entry['version']}-{entry['digest'][:12]}",
+            "version": entry["version"],
+            "digest": entry["digest"],
+        }
+    write_json(tmp_path / "current.json", {"dataset": "optdigits", "champion": "cnn", "models": models})
+    return tmp_path
+
+
+def change(directory: Path, edit: Callable[[dict], object]) -> None:
+    current = read_json(directory / "current.json")
+    edit(current)
+    write_json(directory / "current.json", current)
+
+
+def spoil(directory: Path) -> None:
+    """Damage the CNN's file and point at it anew, as an interrupted copy would."""
+    (file,) = (directory / read_json(directory / "current.json")["models"]["cnn"]["folder"]).glob("model.tflite")
+    shutil.copytree(file.parent, directory / "broken")
+    (directory / "broken" / "model.tflite").write_bytes(file.read_bytes()[:-100])
+    change(directory, lambda current: current["models"]["cnn"].update(folder="broken", version="9"))
+
+
+def test_what_current_json_names_is_loaded(directory: Path) -> None:
+    models = load_directory(directory)
+    assert models.champion == "cnn" and set(models.by_name) == {"mlp", "cnn"}
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda current: current.update(champion="vit"), "'vit' is not among"),
+        (lambda current: current["models"]["cnn"].update(folder="../elsewhere"), "not the name of a folder"),
+        (lambda current: current["models"]["cnn"].update(folder="missing"), "missing"),
+        (lambda current: current["models"]["cnn"].update(digest="0" * 64), "is to have sha256 0000"),
+        (lambda current: current.update(models=[]), "expected champion and models"),
+        (lambda current: current.pop("champion"), "champion"),
+    ],
+)
+def test_what_is_wrong_in_current_json_is_said(directory: Path, edit: Callable[[dict], object], said: str) -> None:
+    change(directory, edit)
+    with pytest.raises(DamagedModel, match=said):
+        load_directory(directory)
+
+
+def test_a_look_serves_what_is_new_and_whole(directory: Path) -> None:
+    served: list[Models] = []
+    watcher = Watcher(directory, served.append)
+    watcher.look()
+    assert served == []
+    change(directory, lambda current: current.update(champion="mlp"))
+    watcher.look()
+    assert [models.champion for models in served] == ["mlp"]
+    spoil(directory)
+    watcher.look()
+    (directory / "current.json").write_text("{")
+    watcher.look()
+    (directory / "current.json").unlink()
+    watcher.look()
+    assert len(served) == 1
+
+
+def test_a_running_service_takes_the_new_models_and_never_broken_ones(project: Project, directory: Path) -> None:
+    tag = read_json(project.folder / "reports" / "bento.json")["bento"]
+    with serve(project, tag, DIGITS_MODEL_DIR=str(directory), DIGITS_WORKERS="2") as url:
+
+        def champions() -> set[str]:
+            """Who answers, asked over new connections until both workers have been met."""
+            asked = [requests.post(f"{url}/predict", data=saved(seven()), timeout=30) for _ in range(12)]
+            assert {answer.status_code for answer in asked} == {200}
+            return {answer.json()["model"] for answer in asked}
+
+        assert champions() == {"cnn"}
+        change(directory, lambda current: current.update(champion="mlp"))
+        deadline = time.monotonic() + 10
+        while champions() != {"mlp"}:
+            assert time.monotonic() < deadline
+        spoil(directory)
+        change(directory, lambda current: current.update(champion="cnn"))
+        time.sleep(2)
+        assert champions() == {"mlp"}
+        assert requests.get(f"{url}/readyz", timeout=30).status_code == 200
+
+
+def test_damaged_or_missing_models_keep_the_service_from_starting(project: Project, directory: Path) -> None:
+    tag = read_json(project.folder / "reports" / "bento.json")["bento"]
+    spoil(directory)
+    with pytest.raises(PipelineError, match="expected sha256"), serve(project, tag, DIGITS_MODEL_DIR=str(directory)):
+        pass
+    missing = directory / "nothing"
+    with pytest.raises(PipelineError, match=r"current\.json"), serve(project, tag, DIGITS_MODEL_DIR=str(missing)):
+        pass
