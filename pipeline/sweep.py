@@ -154,6 +154,8 @@ def nested(flat: Settings) -> Settings:
 
 def report(study: optuna.Study, parent: str, params: Params) -> None:
     """Write the best parameters as an override file; put them and a picture of the search into the parent run."""
+    if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in finished(study)):
+        raise PipelineError("every trial was given up before its last epoch; raise sweep.trials and start again")
     client = tracking.connect()
     best, name = study.best_trial, params.sweep.model
     path = PROFILES / f"sweep-{name}.yaml"

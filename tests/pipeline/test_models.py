@@ -13,7 +13,7 @@ SMALL = {
     "vgg": {"filters": [4, 8], "depth": 2},
     "residual": {"filters": [8, 8]},
     "densenet": {"growth": 4, "depth": 2},
-    "plain": {"stack": ["conv 8", "norm", "pool 2", "dropout 0.1", "dense 32"]},
+    "plain": {"stack": ["conv 8", "pool 2", "dense 32", "dropout 0.1"]},
 }
 
 

@@ -76,7 +76,8 @@ def test_a_hopeless_trial_is_pruned(search, monkeypatch) -> None:
     params = search(trials=1)
     study = sweep.open_study(params, "mnist")
     monkeypatch.setattr(optuna.Trial, "should_prune", lambda self: True)
-    sweep.main()
+    with pytest.raises(PipelineError, match=r"raise sweep\.trials"):
+        sweep.main()
     (trial,) = sweep.finished(study)
     assert trial.state == optuna.trial.TrialState.PRUNED and list(trial.intermediate_values) == [0]
     assert runs()[-1].data.tags["pruned"] == "after epoch 1"
