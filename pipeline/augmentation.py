@@ -7,7 +7,6 @@ import tensorflow as tf
 from pipeline.params import Augmentation
 
 SIDE = 28
-SMOOTHNESS = 4  # pixels between the control points of the elastic displacement
 Tensor = Any
 
 
@@ -18,7 +17,7 @@ def distort(images: Tensor, seed: Tensor, settings: Augmentation) -> Tensor:
         images = change_strokes(images, seeds[0], settings.stroke)
     rows, columns = affine_grid(tf.shape(images)[0], seeds[1], settings)
     if settings.elastic:
-        displacement = elastic_displacement(tf.shape(images)[0], seeds[2], settings.elastic)
+        displacement = elastic_displacement(tf.shape(images)[0], seeds[2], settings.elastic, settings.smoothness)
         rows, columns = rows + displacement[..., 0], columns + displacement[..., 1]
     images = sample(images, rows, columns)
     return degrade(images, seeds[3], settings) if settings.degraded else images
@@ -106,13 +105,13 @@ def affine_grid(count: Tensor, seed: Tensor, settings: Augmentation) -> tuple[Te
     return turned_row + centre + draw[4] * settings.shift, turned_column + centre + draw[5] * settings.shift
 
 
-def elastic_displacement(count: Tensor, seed: Tensor, deviation: float) -> Tensor:
-    """Smooth random displacements (n, 28, 28, 2) with a standard deviation of `deviation` pixels at the control points.
+def elastic_displacement(count: Tensor, seed: Tensor, deviation: float, smoothness: int) -> Tensor:
+    """Random displacements (n, 28, 28, 2): normal with `deviation` pixels at control points `smoothness` pixels apart.
 
     After Simard, Steinkraus, Platt: Best practices for convolutional neural networks (ICDAR 2003), with a bicubic
     surface over a coarse grid in place of a Gaussian filter.
     """
-    side = SIDE // SMOOTHNESS
+    side = SIDE // smoothness
     coarse = tf.random.stateless_normal((count, side, side, 2), seed, stddev=deviation)
     return tf.image.resize(coarse, (SIDE, SIDE), method="bicubic")
 

@@ -23,10 +23,10 @@ def mlp(images: Tensor, classes: int, widths: Sequence[int], dropout: float = 0.
 
 
 def cnn(images: Tensor, classes: int, filters: Sequence[int], dropout: float = 0.0) -> Tensor:
-    """Three convolutions with shared weights: 5x5 in steps of 2, 3x3 with pooling, 3x3."""
+    """Three convolutions with shared weights, 5x5, 3x3, 3x3, the first two pooled; then one layer for the classes."""
     first, second, third = filters
     features = contrast(images)
-    features = _convolution(features, first, kernel=5, stride=2, padding="valid")
+    features = _convolution(features, first, kernel=5, padding="valid", pooling=2)
     features = _convolution(features, second, padding="valid", pooling=2)
     features = _convolution(features, third)
     return _classes(layers.Dropout(dropout)(layers.Flatten()(features)), classes)

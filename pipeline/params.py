@@ -48,6 +48,7 @@ class Augmentation(Settings):
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
     shift: Annotated[float, Field(ge=0, le=14)] = 0.0
     elastic: Annotated[float, Field(ge=0, le=14)] = 0.0
+    smoothness: Annotated[int, Field(ge=2, le=14)] = 4
     stroke: Share = 0.0
     degraded: Share = 0.0
     blur: Share = 0.0

@@ -40,7 +40,7 @@ def test_costs_by_hand() -> None:
     assert models.multiply_adds(mlp) == 784 * 128 + 128 * 10
     assert mlp.count_params() == 784 * 128 + 4 * 128 + 128 * 10 + 10  # batch normalisation has 4 numbers a unit
     cnn = models.build("cnn", 10, {"filters": [32, 64, 128]})
-    by_layer = [25 * 32 * 12 * 12, 9 * 32 * 64 * 10 * 10, 9 * 64 * 128 * 5 * 5, 5 * 5 * 128 * 10]
+    by_layer = [25 * 32 * 24 * 24, 9 * 32 * 64 * 10 * 10, 9 * 64 * 128 * 5 * 5, 5 * 5 * 128 * 10]
     assert models.multiply_adds(cnn) == sum(by_layer)
 
 
