@@ -1,8 +1,8 @@
 # Daily work with the project; `make help` lists the targets. Everything happens inside .venv and this folder.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test setup repro serve image retrain promote rollback champions monitor feedback review mlflow report \
-	docs lint format lock clean benchmark-serving
+.PHONY: help run test setup repro long sweep references serve image retrain promote rollback champions monitor feedback \
+	review mlflow report docs lint format lock clean benchmark-serving
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
@@ -29,6 +29,18 @@ setup: .venv/.run ## make .venv and install the pinned packages
 
 repro: setup ## run every stage whose code, data or params changed
 	@dvc repro
+
+long: setup ## the same with half an hour of training for the CNN (profiles/long.yaml; back: git checkout params.yaml)
+	@python -m pipeline.override profiles/long.yaml
+	@dvc repro
+
+sweep: setup ## search the ranges under sweep: in params.yaml; again, or several at once, goes on with the same search
+	@dvc repro prepare
+	@python -m pipeline.sweep
+
+references: setup ## train the models of others and update docs/references.json and .md (NAMES= for some)
+	@dvc repro validate
+	@python -m pipeline.references $(NAMES)
 
 serve: setup ## serve what is champion now, with the Bento that was built last (HOST=, PORT=)
 	@python -m pipeline.handover

@@ -7,20 +7,71 @@ import tensorflow as tf
 from pipeline.params import Augmentation
 
 SIDE = 28
-SMOOTHNESS = 4  # pixels between the control points of the elastic displacement
 Tensor = Any
 
 
 def distort(images: Tensor, seed: Tensor, settings: Augmentation) -> Tensor:
     """Distort float32 images (n, 28, 28) of 0..1, ink bright; the same `seed`, int (2,), gives the same result."""
-    seeds = tf.unstack(tf.random.split(seed, 3))
+    seeds = tf.unstack(tf.random.split(seed, 4))
     if settings.stroke:
         images = change_strokes(images, seeds[0], settings.stroke)
     rows, columns = affine_grid(tf.shape(images)[0], seeds[1], settings)
     if settings.elastic:
-        displacement = elastic_displacement(tf.shape(images)[0], seeds[2], settings.elastic)
+        displacement = elastic_displacement(tf.shape(images)[0], seeds[2], settings.elastic, settings.smoothness)
         rows, columns = rows + displacement[..., 0], columns + displacement[..., 1]
-    return sample(images, rows, columns)
+    images = sample(images, rows, columns)
+    return degrade(images, seeds[3], settings) if settings.degraded else images
+
+
+def degrade(images: Tensor, seed: Tensor, settings: Augmentation) -> Tensor:
+    """Take the picture badly, in the `degraded` share of the images: blurred, partly covered, unevenly lit, noisy.
+
+    Every change has a random strength of its own in each image, so that many have one or two of them.
+    """
+    seeds = tf.unstack(tf.random.split(seed, 5))
+    count = tf.shape(images)[0]
+
+    def strength(most: float, seed: Tensor) -> Tensor:
+        """Between 0, which half of the images get, and `most`: float32 (n, 1, 1)."""
+        return most * tf.maximum(tf.random.stateless_uniform((count, 1, 1), seed, -1.0, 1.0), 0.0)
+
+    changed = images
+    if settings.blur:
+        changed += strength(settings.blur, seeds[0]) * (blurred(changed) - changed)
+    if settings.erase:
+        changed = erase(changed, seeds[1], settings.erase)
+    if settings.light:
+        corners = tf.random.stateless_uniform((count, 3, 3, 1), seeds[2])
+        light = tf.image.resize(corners, (SIDE, SIDE), method="bicubic")[..., 0]
+        changed += strength(settings.light, seeds[2] + 1) * (light - changed)
+    if settings.noise:
+        noise = tf.random.stateless_normal(tf.shape(images), seeds[3])
+        changed += strength(settings.noise, seeds[3] + 1) * noise
+    chosen = tf.random.stateless_uniform((count, 1, 1), seeds[4]) < settings.degraded
+    return tf.where(chosen, tf.clip_by_value(changed, 0.0, 1.0), images)
+
+
+def blurred(images: Tensor) -> Tensor:
+    """Out of focus: means over 3x3 pixels, three times (a standard deviation of 1.4 pixels)."""
+    axis = tf.range(SIDE)
+    near = tf.cast(tf.abs(axis[:, None] - axis) <= 1, tf.float32)
+    mean = near / tf.reduce_sum(near, axis=1, keepdims=True)
+    weights = mean @ mean @ mean
+    return weights @ images @ tf.transpose(weights)
+
+
+def erase(images: Tensor, seed: Tensor, share: float) -> Tensor:
+    """Cover a rectangle of 2 to 14 pixels a side, in `share` of the images, with paint of any brightness.
+
+    After Zhong et al.: Random erasing data augmentation (arXiv 1708.04896). The paint may let through a little.
+    """
+    draw = tf.random.stateless_uniform((7, tf.shape(images)[0], 1, 1), seed)
+    height, width = 2 * tf.pow(7.0, draw[0]), 2 * tf.pow(7.0, draw[1])
+    axis = tf.range(SIDE, dtype=tf.float32)
+    inside = tf.abs(axis[None, :, None] - draw[2] * (SIDE - 1)) <= height / 2
+    inside &= tf.abs(axis[None, None, :] - draw[3] * (SIDE - 1)) <= width / 2
+    paint = draw[4] + 0.5 * draw[5] * (images - draw[4])
+    return tf.where(inside & (draw[6] < share), paint, images)
 
 
 def change_strokes(images: Tensor, seed: Tensor, share: float) -> Tensor:
@@ -54,13 +105,13 @@ def affine_grid(count: Tensor, seed: Tensor, settings: Augmentation) -> tuple[Te
     return turned_row + centre + draw[4] * settings.shift, turned_column + centre + draw[5] * settings.shift
 
 
-def elastic_displacement(count: Tensor, seed: Tensor, deviation: float) -> Tensor:
-    """Smooth random displacements (n, 28, 28, 2) with a standard deviation of `deviation` pixels at the control points.
+def elastic_displacement(count: Tensor, seed: Tensor, deviation: float, smoothness: int) -> Tensor:
+    """Random displacements (n, 28, 28, 2): normal with `deviation` pixels at control points `smoothness` pixels apart.
 
     After Simard, Steinkraus, Platt: Best practices for convolutional neural networks (ICDAR 2003), with a bicubic
     surface over a coarse grid in place of a Gaussian filter.
     """
-    side = SIDE // SMOOTHNESS
+    side = SIDE // smoothness
     coarse = tf.random.stateless_normal((count, side, side, 2), seed, stddev=deviation)
     return tf.image.resize(coarse, (SIDE, SIDE), method="bicubic")
 

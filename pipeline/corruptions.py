@@ -12,6 +12,8 @@ from scipy import ndimage
 from skimage.feature import canny
 from skimage.util import random_noise
 
+from pipeline.pen import draw
+
 Images = NDArray[np.float32]
 Numbers = NDArray[np.float64]
 Corruption = Callable[[Images, np.random.Generator], NDArray[np.floating]]
@@ -56,20 +58,6 @@ def rotation(radians: Numbers) -> Numbers:
 def either_way(random: np.random.Generator, count: int, low: float, high: float) -> Numbers:
     """Magnitudes between `low` and `high` with a random sign, (count,)."""
     return np.asarray(random.uniform(low, high, count) * random.choice([-1, 1], count))
-
-
-def strokes(images: Images, ends: Numbers, width: float) -> Images:
-    """Lines over images: `ends` (n, segments, 2, 2) holds start and end (row, column); soft edges, full brightness."""
-    rows, columns = np.meshgrid(np.arange(SIDE, dtype=np.float32), np.arange(SIDE, dtype=np.float32), indexing="ij")
-    drawn = images.copy()
-    for segment in np.moveaxis(ends.astype(np.float32), 1, 0)[..., None, None]:
-        start, step = segment[:, 0], segment[:, 1] - segment[:, 0]
-        length = np.maximum((step**2).sum(axis=1), 1e-6)
-        along = ((rows - start[:, 0]) * step[:, 0] + (columns - start[:, 1]) * step[:, 1]) / length
-        along = np.clip(along, 0, 1)
-        distance = np.hypot(rows - start[:, 0] - along * step[:, 0], columns - start[:, 1] - along * step[:, 1])
-        np.maximum(drawn, np.clip(width / 2 + 0.5 - distance, 0, 1), out=drawn)
-    return drawn
 
 
 def shot_noise(images: Images, random: np.random.Generator) -> NDArray[np.floating]:
@@ -190,7 +178,7 @@ def dotted_line(images: Images, random: np.random.Generator) -> NDArray[np.float
     """A straight line of small dots from border to border."""
     start, end = across(len(images), random)
     places = start[:, None] + np.linspace(0, 1, 12)[None, :, None] * (end - start)[:, None]
-    return strokes(images, np.stack([places, places], axis=2), 1.0)
+    return draw(images, np.stack([places, places], axis=2), 1.0)
 
 
 def zigzag(images: Images, random: np.random.Generator) -> NDArray[np.floating]:
@@ -201,7 +189,7 @@ def zigzag(images: Images, random: np.random.Generator) -> NDArray[np.floating]:
     share, side = np.linspace(0, 1, 9), np.array([0, 1, -1, 1, -1, 1, -1, 1, 0])
     corners = start[:, None] + share[None, :, None] * (end - start)[:, None]
     corners = corners + 3 * side[None, :, None] * sideways[:, None]
-    return strokes(images, np.stack([corners[:, :-1], corners[:, 1:]], axis=2), 1.0)
+    return draw(images, np.stack([corners[:, :-1], corners[:, 1:]], axis=2), 1.0)
 
 
 def across(count: int, random: np.random.Generator) -> tuple[Numbers, Numbers]:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.paths import DATASETS, PARAMS
+from pipeline.paths import DATASETS, PARAMS, REFERENCE_MODELS
 from pipeline.terminal import PipelineError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -24,6 +24,7 @@ class Data(Settings):
     dataset: str
     fallback: Literal["optdigits"] | None
     validation_share: Annotated[float, Field(gt=0, lt=1)]
+    pen_stroke_share: Annotated[float, Field(ge=0, lt=1)]
 
 
 class Optimizer(Settings):
@@ -31,6 +32,7 @@ class Optimizer(Settings):
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     beta_2: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class Schedule(Settings):
@@ -46,7 +48,13 @@ class Augmentation(Settings):
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
     shift: Annotated[float, Field(ge=0, le=14)] = 0.0
     elastic: Annotated[float, Field(ge=0, le=14)] = 0.0
+    smoothness: Annotated[int, Field(ge=2, le=14)] = 4
     stroke: Share = 0.0
+    degraded: Share = 0.0
+    blur: Share = 0.0
+    erase: Share = 0.0
+    light: Share = 0.0
+    noise: Share = 0.0
 
 
 class Model(Settings):
@@ -55,6 +63,7 @@ class Model(Settings):
     optimizer: Optimizer
     schedule: Schedule
     epochs: Annotated[int, Field(ge=1)]
+    members: Annotated[int, Field(ge=1)] = 1
     minimum_steps: Annotated[int, Field(ge=0)] = 0
     batch_size: Annotated[int, Field(ge=1)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -74,6 +83,21 @@ class Inside(Settings):
     learning_rate: Annotated[float, Field(gt=0)]
     augmentation: Augmentation
     seed: int
+
+
+class Reference(Model):
+    """A model that others describe: as an entry of `models:`, with what the description says and leaves open."""
+
+    described: str
+    stated: str
+    open: str | None = None
+    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    architecture: str = "plain"
+    optimizer: Optimizer = Optimizer(name="adam", learning_rate=0.001)
+    schedule: Schedule = Schedule(name="constant")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = 1
+    threads: Annotated[int, Field(ge=1)] = 2
 
 
 class Export(Settings):
@@ -135,6 +159,30 @@ class Package(Settings):
     probability_tolerance: Share
 
 
+class Range(Settings):
+    """Values to search: one of `choices`, or between `low` and `high`, evenly in the logarithm when `log`."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    choices: list[bool | int | float | str] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Range":
+        if (self.choices is None) == (self.low is None or self.high is None):
+            raise ValueError("give either low and high, or choices")
+        return self
+
+
+class Sweep(Settings):
+    model: Name
+    trials: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1)]
+    storage: str
+    seed: int
+    ranges: Annotated[dict[str, Range], Field(min_length=1)]
+
+
 class Params(Settings):
     data: Data
     models: Annotated[dict[Name, Model], Field(min_length=1)]
@@ -147,6 +195,7 @@ class Params(Settings):
     feedback: Feedback
     monitor: Monitor
     package: Package
+    sweep: Sweep
 
 
 class DatasetFile(Settings):
@@ -211,6 +260,11 @@ def load_params(path: Path = PARAMS) -> Params:
 def load_datasets(path: Path = DATASETS) -> dict[str, Dataset]:
     """Read `datasets.yaml`: name to entry. Raises PipelineError with one line for each key that is wrong."""
     return {name: _parse(path, Dataset, entry, name) for name, entry in _read_yaml(path).items()}
+
+
+def load_references(path: Path = REFERENCE_MODELS) -> dict[str, Reference]:
+    """Read `references.yaml`: name to entry. Raises PipelineError with one line for each key that is wrong."""
+    return {name: _parse(path, Reference, entry, name) for name, entry in _read_yaml(path).items()}
 
 
 def load_dataset(name: str) -> Dataset:

@@ -6,6 +6,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PARAMS = ROOT / "params.yaml"
 DATASETS = ROOT / "pipeline" / "datasets.yaml"
+REFERENCE_MODELS = ROOT / "pipeline" / "references.yaml"
 
 RAW = ROOT / "data" / "raw"
 SOURCE = RAW / "source.json"
@@ -20,6 +21,7 @@ REPORTS = ROOT / "reports"
 TEMPLATES = ROOT / "pipeline" / "templates"
 
 REFERENCES = ROOT / "docs" / "references.json"
+PROFILES = ROOT / "profiles"
 
 BENTOML_HOME = ROOT / ".bentoml"
 

@@ -226,6 +226,25 @@ def accuracy_against(
     return figure
 
 
+def search_history(trials: Sequence[tuple[Mapping[str, Any], float]], keys: Sequence[str]) -> Figure:
+    """Validation accuracy of each trial: in their order, with the best so far, and against each parameter of `keys`."""
+    figure, axes = _chart(3 * (1 + len(keys)), 3.2, 1 + len(keys))
+    scores = [100 * score for _, score in trials]
+    order = range(1, len(trials) + 1)
+    axes[0].step(order, np.maximum.accumulate(scores), color=INK, linewidth=1, where="post")
+    axes[0].set(xlabel="trial", ylabel="validation images right (%)")
+    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis, places, label in zip(
+        axes, [order, *([values.get(key) for values, _ in trials] for key in keys)], ["trial", *keys], strict=True
+    ):
+        axis.plot(
+            [str(x) if isinstance(x, str | bool) else x for x in places], scores, "o", color=colour(0), markersize=4
+        )
+        axis.set_xlabel(label)
+        axis.tick_params("x", labelsize=8)
+    return figure
+
+
 def _short_number(value: float, _: Any) -> str:
     return f"{value / 1e6:g} million" if value >= 1e6 else f"{value:,.10g}"
 

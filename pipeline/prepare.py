@@ -1,4 +1,4 @@
-"""Stage `prepare`: raw images into training, validation and test sets."""
+"""Stage `prepare`: raw images into training, validation and test sets; pen strokes of rare forms join the first."""
 
 import hashlib
 
@@ -8,19 +8,24 @@ from numpy.typing import NDArray
 from pipeline.datasets import Split, read_raw, read_source, save_split
 from pipeline.params import load_dataset, load_params
 from pipeline.paths import FEEDBACK
+from pipeline.pen import write
 from pipeline.terminal import PipelineError, say, stage
 
 LEAST_PER_CLASS = 3  # in every split: below that neither learning nor judging makes sense
+DIGITS = [str(digit) for digit in range(10)]
 
 
 def main() -> None:
-    share = load_params().data.validation_share
+    settings = load_params().data
     dataset = read_source()["dataset"]
     classes = load_dataset(dataset).classes
     images, labels = read_raw("train")
-    chosen = validation_mask(images, share)
+    chosen = validation_mask(images, settings.validation_share)
+    drawn = write(int(settings.pen_stroke_share * (~chosen).sum()) if classes == DIGITS else 0)
     splits = {
-        "train": with_feedback(Split(dataset, images[~chosen], labels[~chosen])),
+        "train": with_feedback(
+            Split(dataset, np.concatenate([images[~chosen], drawn[0]]), np.concatenate([labels[~chosen], drawn[1]]))
+        ),
         "val": Split(dataset, images[chosen], labels[chosen]),
         "test": Split(dataset, *read_raw("test")),
     }
@@ -32,7 +37,8 @@ def main() -> None:
                 "change data.validation_share or add images"
             )
         save_split(name, split)
-    say(f"{dataset}: " + ", ".join(f"{len(split.labels):,} {name}" for name, split in splits.items()))
+    counted = ", ".join(f"{len(split.labels):,} {name}" for name, split in splits.items())
+    say(f"{dataset}: {counted}; {len(drawn[1]):,} of train drawn in pen strokes")
 
 
 def with_feedback(train: Split) -> Split:

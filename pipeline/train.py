@@ -1,6 +1,8 @@
 """Stage `train@NAME`: train one entry of `models:`, track the run in MLflow, calibrate, export to LiteRT."""
 
 import io
+import resource
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from pipeline import tracking
 from pipeline.datasets import Split, load_split
 from pipeline.files import write_bytes, write_json
-from pipeline.params import Model, Params, flatten, load_dataset, load_params
+from pipeline.params import Augmentation, Model, Params, flatten, load_dataset, load_params
 from pipeline.paths import MODELS
 from pipeline.silence import quiet
 from pipeline.terminal import PipelineError, progress, say, stage
@@ -22,7 +24,7 @@ with quiet():
 
 from pipeline.augmentation import distort
 from pipeline.export import export, save_keras
-from pipeline.models import build, multiply_adds, with_probabilities
+from pipeline.models import build, committee, multiply_adds, with_probabilities
 from pipeline.plots import figure_to_png, learning_curves
 from pipeline.statistics import fit_temperature
 
@@ -52,6 +54,7 @@ def main(name: str) -> None:
             "parameters": network.count_params(),
             "multiply_adds": multiply_adds(network),
             "precision": "bfloat16" if bfloat16 else "float32",
+            "cpu_seconds": round(cpu_seconds()),
             "temperature": temperature,
             "export": exported.record,
             "data_digest": digest,
@@ -73,10 +76,46 @@ def uses_bfloat16(precision: str) -> bool:
     return precision == "bfloat16"
 
 
+def cpu_seconds() -> float:
+    """Processor time that this process has used so far, over all cores."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
 def fit(
-    name: str, settings: Model, classes: int, bfloat16: bool, train: Split, val: Split
+    name: str,
+    settings: Model,
+    classes: int,
+    bfloat16: bool,
+    train: Split,
+    val: Split,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Train; returns the network in float32 and one row per epoch. Raises PipelineError when the loss is not finite."""
+    """Train every member; returns the network in float32 and one row per epoch, members one after the other.
+
+    Raises PipelineError when the loss is not finite.
+    """
+    networks, histories = [], []
+    for member in range(settings.members):
+        own = settings.model_copy(update={"seed": settings.seed + member})
+        network, history = fit_member(name, own, classes, bfloat16, train, val, callbacks, member * settings.epochs)
+        networks.append(network)
+        histories.append(history)
+    network = committee(networks) if len(networks) > 1 else networks[0]
+    return network, pd.concat(histories, ignore_index=True)
+
+
+def fit_member(
+    name: str,
+    settings: Model,
+    classes: int,
+    bfloat16: bool,
+    train: Split,
+    val: Split,
+    callbacks: Sequence[keras.callbacks.Callback],
+    epochs_before: int,
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Train one network with the settings' seed; its epochs are counted on from `epochs_before`."""
     make_reproducible(settings)
     network = build(settings.architecture, classes, settings.arguments, bfloat16)
     steps_per_pass = max(len(train.labels) // settings.batch_size, 1)
@@ -87,13 +126,13 @@ def fit(
         metrics=["accuracy"],
     )
     with progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as display:
-        task = display.add_task(name, total=settings.epochs)
+        task = display.add_task(name, total=settings.epochs * settings.members, completed=epochs_before)
 
         def report(epoch: int, logs: dict[str, float]) -> None:
             import mlflow
 
             figures = {key: float(value) for key, value in logs.items()}
-            mlflow.log_metrics(figures, step=epoch)
+            mlflow.log_metrics(figures, step=epochs_before + epoch)
             words = f"{name} loss {figures['loss']:.4f} accuracy {figures['val_accuracy']:.4f}"
             display.update(task, advance=1, description=words)
 
@@ -103,11 +142,16 @@ def fit(
                 validation_data=(val.images.astype(np.float32) / 255, keras.utils.to_categorical(val.labels, classes)),
                 validation_batch_size=500,
                 epochs=settings.epochs,
-                callbacks=[keras.callbacks.TerminateOnNaN(), keras.callbacks.LambdaCallback(on_epoch_end=report)],
+                callbacks=[
+                    keras.callbacks.TerminateOnNaN(),
+                    keras.callbacks.LambdaCallback(on_epoch_end=report),
+                    *callbacks,
+                ],
                 shuffle=False,  # `batches` does
                 verbose=0,
             )
-    rows = pd.DataFrame(history.history).rename_axis("epoch").reset_index()
+    rows = pd.DataFrame(history.history)
+    rows.insert(0, "epoch", epochs_before + np.arange(len(rows)))
     if len(rows) < settings.epochs or not np.isfinite(rows.to_numpy()).all():
         raise PipelineError(f"{name}: the loss is not finite after epoch {len(rows)}; lower optimizer.learning_rate")
     plain = build(settings.architecture, classes, settings.arguments)
@@ -136,7 +180,8 @@ def make_optimizer(settings: Model, steps: int) -> keras.optimizers.Optimizer:
         raise PipelineError("schedule: a constant learning rate has no warm-up; set schedule.warmup to 0")
     kind = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "sgd": "SGD"}[chosen.name]
     moments = {"beta_2": chosen.beta_2} if chosen.name in ("adam", "adamw") else {}
-    return getattr(keras.optimizers, kind)(rate, weight_decay=chosen.weight_decay, **moments)
+    average = {"use_ema": True, "ema_momentum": chosen.ema} if chosen.ema else {}
+    return getattr(keras.optimizers, kind)(rate, weight_decay=chosen.weight_decay, **moments, **average)
 
 
 def batches(split: Split, classes: int, settings: Model, passes: int = 1) -> tf.data.Dataset:
@@ -150,6 +195,8 @@ def batches(split: Split, classes: int, settings: Model, passes: int = 1) -> tf.
 
     def prepare(batch: tuple[Any, Any], seed: Any) -> tuple[Any, Any]:
         images = tf.cast(batch[0], tf.float32) / 255
+        if settings.augmentation == Augmentation():
+            return images, batch[1]
         return distort(images, tf.cast(seed % 2**31, tf.int32), settings.augmentation), batch[1]
 
     return tf.data.Dataset.zip(data, seeds).map(prepare, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
@@ -170,7 +217,9 @@ def log_to_mlflow(
     from mlflow.types import Schema, TensorSpec
 
     mlflow.log_params(flatten(params.models[name], f"models.{name}") | {"data.dataset": train.dataset})
-    mlflow.log_params({key: record[key] for key in ("parameters", "multiply_adds", "precision", "temperature")})
+    mlflow.log_params(
+        {key: record[key] for key in ("parameters", "multiply_adds", "precision", "cpu_seconds", "temperature")}
+    )
     mlflow.log_dict(record, "run.json")
     data = mlflow.data.from_numpy(train.images, targets=train.labels, name=train.dataset, digest=train.digest()[:32])
     mlflow.log_input(data, context="training")

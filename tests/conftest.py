@@ -22,7 +22,7 @@ __all__ = ["postgres", "postgres_url"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
-NOT_COPIED |= {"served"}
+NOT_COPIED |= {"served", "sweep.db"}
 
 
 ignore_corrections = shutil.ignore_patterns("*.npz", "*.dvc")

@@ -104,7 +104,7 @@ print(json.dumps({
     assert run["experiment"] == "optdigits" and run["status"] == "FINISHED"
     assert run["tags"]["git_commit"] == project.git("rev-parse", "HEAD")
     assert len(run["tags"]["data_digest"]) == 64
-    assert run["params"]["models.cnn.optimizer.learning_rate"] == "0.004"
+    assert run["params"]["models.cnn.optimizer.learning_rate"] == "0.005"
     assert run["epochs"] == 2 and {"test.accuracy", "robustness.mean_error"} <= set(run["metrics"])
     assert {"learning_curves.png", "model_summary.txt", "run.json", "model_files/model.keras",
             "model_files/model.tflite", "evaluation/evaluation.json",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.augmentation import SIDE, change_strokes, distort, elastic_displacement, sample
+from pipeline.augmentation import SIDE, blurred, change_strokes, degrade, distort, elastic_displacement, erase, sample
 from pipeline.params import Augmentation
 
 SEED = tf.constant([1, 2])
@@ -69,11 +69,52 @@ def test_strokes_get_thinner_and_thicker(images) -> None:
     assert np.array_equal(change_strokes(images, SEED, 0.0), images)
 
 
+def changed(after, before) -> np.ndarray:
+    """Which of the images (n, 28, 28) differ, bool (n,)."""
+    return np.abs(np.asarray(after) - before).max((1, 2)) > 1e-6
+
+
+def test_only_the_share_asked_for_is_degraded(images) -> None:
+    many = np.tile(images, (10, 1, 1))
+    settings = Augmentation(degraded=0.3, light=1.0, noise=0.5)
+    share = changed(degrade(many, SEED, settings), many).mean()
+    assert share == pytest.approx(0.3 * 0.75, abs=0.05)  # half of them get no light, half of them no noise
+    assert not changed(degrade(many, SEED, Augmentation(degraded=1.0)), many).any()
+    degraded = np.asarray(degrade(many, SEED, settings))
+    assert degraded.min() >= 0 and degraded.max() <= 1
+
+
+def test_light_is_smooth_and_noise_is_not(images) -> None:
+    blank = np.zeros_like(images)
+    lit = np.asarray(degrade(blank, SEED, Augmentation(degraded=1.0, light=1.0)))
+    noisy = np.asarray(degrade(blank, SEED, Augmentation(degraded=1.0, noise=0.5)))
+    assert lit.max() > 0.5 and noisy.max() > 0.5
+    assert np.abs(np.diff(lit, axis=1)).max() < 0.2 < np.abs(np.diff(noisy, axis=1)).max()
+
+
+def test_blur_keeps_the_ink_and_softens_the_edge(images) -> None:
+    soft = np.asarray(blurred(images))
+    assert soft.sum((1, 2)) == pytest.approx(images.sum((1, 2)), rel=1e-4)
+    assert soft[0, 14, 8] == pytest.approx(0.3, abs=0.1) and soft[0, 14, 14] == pytest.approx(1.0)
+
+
+def test_a_rectangle_is_covered_and_the_rest_is_kept(images) -> None:
+    covered = np.abs(np.asarray(erase(images, SEED, 1.0)) - images) > 1e-6
+    touched = covered[covered.any((1, 2))]
+    assert len(touched) > 50
+    for mask in touched:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert np.ptp(rows) < 15 and np.ptp(columns) < 15
+    assert 0 < changed(erase(images, SEED, 0.3), images).mean() < 0.5
+    assert not changed(erase(images, SEED, 0.0), images).any()
+
+
 def test_elastic_displacement_is_smooth_and_as_large_as_asked() -> None:
-    field = np.asarray(elastic_displacement(200, SEED, 1.5))
+    field = np.asarray(elastic_displacement(200, SEED, 1.5, 4))
     assert field.shape == (200, SIDE, SIDE, 2)
     assert field[:, 14, 14].std() == pytest.approx(1.5, rel=0.45)
-    assert np.abs(np.diff(field, axis=1)).mean() < 0.5
+    rough, smooth = (np.abs(np.diff(elastic_displacement(200, SEED, 1.5, gap), axis=1)).mean() for gap in (4, 7))
+    assert smooth < 0.7 * rough < 0.35
 
 
 def test_sampling_between_pixels_is_linear() -> None:

@@ -7,7 +7,14 @@ from pipeline import models
 from pipeline.params import load_params
 from pipeline.terminal import PipelineError
 
-SMALL = {"mlp": {"widths": [16]}, "cnn": {"filters": [4, 4, 8]}}
+SMALL = {
+    "mlp": {"widths": [16]},
+    "cnn": {"filters": [4, 4, 8]},
+    "vgg": {"filters": [4, 8], "depth": 2},
+    "residual": {"filters": [8, 8]},
+    "densenet": {"growth": 4, "depth": 2},
+    "plain": {"stack": ["conv 8", "pool 2", "dense 32", "dropout 0.1"]},
+}
 
 
 def test_every_architecture_is_tried_here() -> None:
@@ -33,8 +40,16 @@ def test_costs_by_hand() -> None:
     assert models.multiply_adds(mlp) == 784 * 128 + 128 * 10
     assert mlp.count_params() == 784 * 128 + 4 * 128 + 128 * 10 + 10  # batch normalisation has 4 numbers a unit
     cnn = models.build("cnn", 10, {"filters": [32, 64, 128]})
-    by_layer = [25 * 32 * 14 * 14, 9 * 32 * 64 * 14 * 14, 9 * 64 * 128 * 5 * 5, 5 * 5 * 128 * 10]
+    by_layer = [25 * 32 * 24 * 24, 9 * 32 * 64 * 10 * 10, 9 * 64 * 128 * 5 * 5, 5 * 5 * 128 * 10]
     assert models.multiply_adds(cnn) == sum(by_layer)
+
+
+def test_light_and_contrast_of_a_picture_do_not_matter(digits) -> None:
+    cnn = models.build("cnn", 10, SMALL["cnn"])
+    images = digits[0].astype(np.float32) / 255
+    bright = cnn.predict(0.3 + 0.5 * images, verbose=0)
+    assert bright == pytest.approx(cnn.predict(images, verbose=0), abs=0.05)
+    assert np.isfinite(cnn.predict(np.zeros((1, 28, 28)), verbose=0)).all()
 
 
 def test_the_exported_form_gives_probabilities_at_the_temperature() -> None:
@@ -46,13 +61,25 @@ def test_the_exported_form_gives_probabilities_at_the_temperature() -> None:
     assert probabilities == pytest.approx(expected, abs=1e-5)
 
 
+def test_a_committee_gives_the_mean_and_costs_the_sum(digits) -> None:
+    members = [models.build("cnn", 10, SMALL["cnn"]) for _ in range(3)]
+    images = digits[0][:5].astype(np.float32) / 255
+    mean = np.mean([member.predict(images, verbose=0) for member in members], axis=0)
+    cost = models.multiply_adds(members[0])
+    together = models.committee(members)
+    assert together.predict(images, verbose=0) == pytest.approx(mean, abs=1e-5)
+    assert models.multiply_adds(together) == 3 * cost
+
+
 def test_unknown_architectures_and_arguments_are_named() -> None:
-    with pytest.raises(PipelineError, match="known are mlp, cnn"):
+    with pytest.raises(PipelineError, match="known are mlp, cnn, vgg"):
         models.build("vit", 10, {})
     with pytest.raises(PipelineError, match="takes widths, dropout"):
         models.build("mlp", 10, {"width": [8]})
     with pytest.raises(PipelineError, match="cnn takes filters"):
         models.build("cnn", 10, {"filters": [8]})
+    with pytest.raises(PipelineError, match="'convolution' is none of conv, pool"):
+        models.build("plain", 10, {"stack": ["convolution 8"]})
 
 
 def test_the_repositorys_models_build() -> None:

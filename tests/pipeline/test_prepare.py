@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from pipeline import prepare
+from pipeline.params import load_params
 from pipeline.prepare import validation_mask
 from pipeline.terminal import PipelineError
+from tests.conftest import drawn_digits
 
 
 @pytest.fixture
@@ -36,3 +38,20 @@ def test_too_few_images_of_a_class_are_an_error(workspace, images, monkeypatch) 
     monkeypatch.setattr(prepare, "read_raw", lambda split: (images, labels))
     with pytest.raises(PipelineError, match="0 images of class 3"):
         prepare.main()
+
+
+def test_pen_strokes_join_the_training_set_alone(workspace, monkeypatch) -> None:
+    images, labels = drawn_digits(100)
+    monkeypatch.setattr(prepare, "read_raw", lambda split: (images, labels))
+    kept = {}
+    monkeypatch.setattr(prepare, "save_split", lambda name, split: kept.update({name: split}))
+    share = load_params().data.pen_stroke_share
+    for dataset, more in (("mnist", int(share * (~validation_mask(images, 0.1)).sum())), ("fashion-mnist", 0)):
+        monkeypatch.setattr(prepare, "read_source", lambda name=dataset: {"dataset": name})
+        prepare.main()
+        assert len(kept["train"].labels) + len(kept["val"].labels) == len(labels) + more
+        assert np.array_equal(kept["test"].images, images)
+        published = {image.tobytes() for image in images}
+        assert sum(image.tobytes() not in published for image in kept["train"].images) == more
+        assert all(image.tobytes() in published for image in kept["val"].images)
+    assert share > 0

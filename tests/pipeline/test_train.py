@@ -47,6 +47,18 @@ def test_it_learns_and_reports_every_epoch(split: Split, no_tracking) -> None:
     assert network.dtype_policy.name == "float32"
 
 
+def test_members_are_trained_apart_and_answer_together(split: Split, no_tracking) -> None:
+    network, history = train.fit("mlp", settings(members=2), 10, False, split, split)
+    assert history.epoch.tolist() == [0, 1, 2, 3, 4, 5] and len(no_tracking) == 6
+    images = split.images.astype(np.float32) / 255
+    members = [layer for layer in network.layers if layer.name.startswith("member_")]
+    logits = [member.predict(images, verbose=0) for member in members]
+    assert len(members) == 2 and np.abs(logits[0] - logits[1]).max() > 0.01
+    assert network.predict(images, verbose=0) == pytest.approx(np.mean(logits, axis=0), abs=1e-4)
+    alone, _ = train.fit("mlp", settings(), 10, False, split, split)
+    assert np.array_equal(alone.predict(images, verbose=0), logits[0])
+
+
 def test_a_small_dataset_is_gone_through_until_enough_batches_were_seen(split: Split) -> None:
     assert sum(1 for _ in train.batches(split, 10, settings(), passes=3)) == 3 * 5
 

@@ -1,0 +1,56 @@
+"""The training benchmark: a clock that stands still while answers are checked, and a table that says who came first."""
+
+import json
+
+from benchmarks import training
+from benchmarks.training import KERAS, OURS, TORCH, Clock, ratios, reached, table
+
+
+def points(*accuracies: float, pace: float = 1.0) -> list[dict[str, float]]:
+    """One point every `pace` CPU-seconds, twice as many seconds of wall time."""
+    return [
+        {"epochs": n / 4, "cpu": n * pace, "wall": 2 * n * pace, "accuracy": accuracy}
+        for n, accuracy in enumerate(accuracies, start=1)
+    ]
+
+
+def test_the_clock_stops_at_every_quarter_and_not_for_the_check(capsys, monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(training.time, "process_time", lambda: 2 * now[0])
+
+    def slow_check() -> float:
+        now[0] += 100
+        return 0.5
+
+    clock = Clock(slow_check, steps=8)
+    for step in range(8):
+        now[0] += 1  # the step itself
+        clock.step(epoch=3, step=step)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["epochs"] for line in lines] == [3.25, 3.5, 3.75, 4.0]
+    assert [line["wall"] for line in lines] == [2, 4, 6, 8] and [line["cpu"] for line in lines] == [4, 8, 12, 16]
+    assert all(line["accuracy"] == 0.5 for line in lines)
+
+
+def test_the_first_point_at_a_goal_counts() -> None:
+    assert reached(points(0.96, 0.98, 0.97, 0.98), 0.98) == points(0.96, 0.98)[1]
+    assert reached(points(0.96), 0.98) is None
+
+
+def test_the_table_says_how_many_times_sooner_ours_was_or_at_least_was() -> None:
+    results = {
+        OURS: points(0.97, 0.99, 0.995, pace=2),
+        KERAS: points(0.5, 0.97, 0.98, 0.99, pace=5),
+        TORCH: points(0.97, 0.98, 0.98, pace=10),
+    }
+    rows = table(results).splitlines()
+    assert (
+        rows[0] == "| test images right | unit | our CNN | plain CNN, Keras | plain CNN, PyTorch | sooner than others |"
+    )
+    assert "| 97.0% | CPU-s | 2.0 | 10.0 | 10.0 | 5.0, 5.0 |" in rows
+    assert "| 99.0% | CPU-s | 4.0 | 20.0 | never | 5.0, > 7.5 |" in rows
+    assert "| 99.0% | s | 8.0 | 40.0 | never | 5.0, > 7.5 |" in rows
+    assert "| 99.5% | CPU-s | 6.0 | never | never | > 3.3, > 5.0 |" in rows
+    assert ratios({OURS: None, KERAS: 3.0}, results, "cpu") == ["-"]
+    assert ratios({OURS: 2.0, KERAS: 3.0}, results, "cpu") == ["1.5"]
