@@ -182,3 +182,32 @@ def test_real_files_with_changed_bytes_give_a_picture_or_an_image_error(format, 
     for position, value in changes:
         data[position % len(data)] = value
     check_only_image_errors(bytes(data))
+
+
+MODES = {"PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"), "JPEG": ("L", "RGB", "CMYK"), "WEBP": ("RGB", "RGBA")}
+MODES |= {"BMP": ("1", "L", "P", "RGB"), "GIF": ("L", "P")}
+
+
+@given(st.data(), st.sampled_from(FORMATS), st.integers(1, 60), st.integers(1, 60))
+@settings(max_examples=120, deadline=None)
+def test_every_size_and_mode_is_read_in_its_size_and_no_cut_of_it_does_harm(data, format, width, height):
+    mode = data.draw(st.sampled_from(MODES[format]))
+    buffer = io.BytesIO()
+    Image.new(mode, (width, height)).save(buffer, format)
+    whole = buffer.getvalue()
+    assert read_size(format, whole) == (width, height)
+    assert decode_image(whole).size == (width, height)
+    check_only_image_errors(whole[: data.draw(st.integers(0, len(whole)))])
+    with pytest.raises(TooManyPixels):
+        decode_image(whole, max_pixels=width * height - 1)
+
+
+@given(st.integers(-(2**31), 2**31 - 1), st.integers(-(2**31), 2**31 - 1))
+@settings(max_examples=60, deadline=None)
+def test_whatever_size_a_header_claims(width, height):
+    data = bytearray(ENCODED["BMP"])
+    data[18:26] = struct.pack("<ii", width, height)
+    check_only_image_errors(bytes(data))
+    png = bytearray(ENCODED["PNG"])
+    png[16:24] = struct.pack(">II", width & 0xFFFFFFFF, height & 0xFFFFFFFF)
+    check_only_image_errors(bytes(png))

@@ -10,6 +10,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageDraw, ImageOps
 
 from pipeline import preprocessing as p
+from pipeline.decoding import decode_image
+from pipeline.paths import PREPARED
 from tests.drawing import draw, likeness, lit, slope
 
 
@@ -257,3 +259,19 @@ def test_centre_by_mass_keeps_all_ink_inside():
     ink[0, :], ink[19, 0] = 255, 1
     assert p.centre_by_mass(ink).sum(dtype=int) == ink.sum(dtype=int)
     assert not p.centre_by_mass(np.zeros((20, 20), np.uint8)).any()
+
+
+@pytest.mark.parametrize("format", ["PNG", "BMP", "GIF"])
+def test_mnists_own_images_pass_unchanged_through_lossless_files(format):
+    if not PREPARED.joinpath("test.npz").exists():
+        pytest.skip("there is no prepared test set (make run prepares it)")
+    with np.load(PREPARED / "test.npz") as test:
+        images = test["images"]
+    if not p.is_mnist_like(images[0]):
+        pytest.skip("the prepared test set is the embedded one, which keeps another geometry")
+    changed = 0
+    for pixels in images[:: 1 if format == "PNG" else 50]:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, format)
+        changed += not np.array_equal(p.to_digit(decode_image(buffer.getvalue())).pixels, pixels)
+    assert changed == 0
