@@ -61,7 +61,8 @@ def test_what_current_json_names_is_loaded(directory: Path) -> None:
         (lambda current: current["models"]["cnn"].update(folder="../elsewhere"), "not the name of a folder"),
         (lambda current: current["models"]["cnn"].update(folder="missing"), "missing"),
         (lambda current: current["models"]["cnn"].update(digest="0" * 64), "is to have sha256 0000"),
-        (lambda current: current.update(models=[]), "expected champion and models"),
+        (lambda current: current.update(models=[]), "is not among"),
+        (lambda current: current.update(models=["cnn"]), "expected champion and models"),
         (lambda current: current.pop("champion"), "champion"),
     ],
 )

@@ -49,6 +49,12 @@ def test_wrong_pixels_are_refused_with_what_would_be_right(images: list, said: s
     assert raised.value.status == 422 and "28x28 integers 0..255" in raised.value.message
 
 
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert parse_pixels([with_pixel(7.0)])[0, 3, 4] == 7
+    with pytest.raises(RequestError, match="a pixel is 300"):
+        parse_pixels([with_pixel(300.0)])
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -56,12 +62,6 @@ JSON = st.recursive(
 
 
 @given(st.lists(JSON, max_size=4))
-def test_a_whole_number_may_be_written_with_a_point() -> None:
-    assert parse_pixels([with_pixel(7.0)])[0, 3, 4] == 7
-    with pytest.raises(RequestError, match="a pixel is 300"):
-        parse_pixels([with_pixel(300.0)])
-
-
 def test_nothing_but_a_refusal_comes_of_nonsense(images: list) -> None:
     with pytest.raises(RequestError):
         parse_pixels(images)
