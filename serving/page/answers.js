@@ -41,9 +41,14 @@ export class Answers {
   }
 
   clear() {
-    this.pixels();
+    this.empty();
     at("detail").textContent = areDigits(this.classes) ? TEXT.startDetail : TEXT.startOther;
     this.verdict(TEXT.start);
+  }
+
+  /** No answers on the cards: what stood there belongs to another drawing. */
+  empty() {
+    this.pixels();
     for (const name of Object.keys(this.cards)) this.fill(name, "", "");
   }
 

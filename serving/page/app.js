@@ -60,7 +60,9 @@ async function refresh() {
     if (drawing.blank) nothing();
     else await (mode === "digit" ? compare(mine.signal) : readNumber(mine.signal));
   } catch (error) {
-    if (error.name !== "AbortError") trouble(error);
+    if (error.name === "AbortError") return;
+    answers?.empty();
+    trouble(error);
   } finally {
     if (request === mine) request = null;
   }

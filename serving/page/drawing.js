@@ -249,12 +249,15 @@ export function trace(pen, points, from = 0) {
   const middle = (i) => [(points[i][0] + points[i + 1][0]) / 2, (points[i][1] + points[i + 1][1]) / 2];
   const last = points.length - 1;
   for (let i = from; i <= last; i++) {
-    pen.beginPath();
-    pen.moveTo(...(i === 0 ? points[0].slice(0, 2) : middle(i - 1)));
+    if (i === from || points[i][2] !== points[i - 1][2]) {
+      if (i > from) pen.stroke(); // one path as long as the width stays: no seams
+      pen.beginPath();
+      pen.moveTo(...(i === 0 ? points[0].slice(0, 2) : middle(i - 1)));
+      pen.lineWidth = points[i][2];
+    }
     pen.quadraticCurveTo(points[i][0], points[i][1], ...(i === last ? points[last].slice(0, 2) : middle(i)));
-    pen.lineWidth = points[i][2];
-    pen.stroke();
   }
+  pen.stroke();
 }
 
 /** PNG bytes. Not toBlob: browsers encode that when they find time, up to a second later. */

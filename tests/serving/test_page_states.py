@@ -135,6 +135,7 @@ def test_a_service_that_stops_and_comes_back(visit: Visitor, project: Project) -
         here.draw_and_wait(ONE)
     here.draw([(0.3, 0.3), (0.7, 0.3)])
     expect(page.locator("#verdict")).to_have_text("The service does not answer")
+    expect(page.locator(".digit").first).to_have_text("–")  # not the answer to another drawing
     here.draw([(0.3, 0.7), (0.7, 0.7)])  # drawing goes on
     ink = here.ink()
     here.picture("gone")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Response, Route, expect
 
 from pipeline.files import read_json
 from pipeline.inference import Classifier
@@ -128,13 +128,13 @@ def test_a_number_is_read_with_boxes_over_the_digits(here: Visit) -> None:
     page.get_by_role("button", name="Number").click()
     expect(page.locator("h1")).to_have_text("Write a number")
     strokes = [[(left, 0.2), (left, 0.8)] for left in (0.2, 0.5, 0.8)]
-    for stroke in strokes[:-1]:
+    answers: list[Response] = []
+    page.on("response", lambda answer: "/predict_number?model=cnn" in answer.url and answers.append(answer))
+    for stroke in strokes:
         here.draw(stroke)
-    with page.expect_response(lambda answer: "/predict_number?model=cnn" in answer.url) as waited:
-        here.draw(strokes[-1])
-    answer = waited.value.json()
-    assert len(answer["digits"]) == 3
     expect(page.locator("#boxes rect")).to_have_count(3)
+    answer = answers[-1].json()
+    assert len(answer["digits"]) == 3
     champion = requests.get(f"{here.url}/model", timeout=30).json()["champion"]
     for place, (left, _) in enumerate(stroke[0] for stroke in strokes):
         box = page.locator("#boxes rect").nth(place).bounding_box()
@@ -258,9 +258,14 @@ def check(here: Visit) -> None:
 def test_it_fits_every_width_and_does_not_jump(visit: Visitor, width: int) -> None:
     here = visit(viewport={"width": width, "height": 900})
     page = here.open()
-    places = [page.locator(selector).bounding_box() for selector in ("#pad", "#models", "#why")]
+
+    def places() -> list[float]:
+        boxes = [page.locator(selector).bounding_box() for selector in ("#pad", "#models", "#why")]
+        return [value for box in boxes if box for value in (box["y"], box["height"])]
+
+    before = places()
     here.draw_and_wait(SEVEN)
-    assert [page.locator(selector).bounding_box() for selector in ("#pad", "#models", "#why")] == places
+    assert places() == pytest.approx(before, abs=1)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.locator("#why summary").click()
     page.locator("#inside summary").click()
