@@ -93,6 +93,7 @@ def servers(tag: str, served: Path, pyfunc: Path, log: int) -> list[Server]:
         "PYTHONPATH": str(ROOT),
         "BENCHMARK_MODEL": str(served),
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "OPENBLAS_NUM_THREADS": "1",
         "UVICORN_ACCESS_LOG": "false",
         "UVICORN_LOG_LEVEL": "error",
     }
@@ -292,7 +293,8 @@ def measure(
             found[server.name].append(attack(server, load, connections, seconds, folder))
     rows = []
     for name, rounds_of in found.items():
-        ratios = [ours.per_second / other.per_second for ours, other in zip(found[OURS], rounds_of, strict=True)]
+        pairs = zip(found[OURS], rounds_of, strict=True)
+        ratios = [ours.per_second / max(other.per_second, 1e-9) for ours, other in pairs]
         rows.append(
             {
                 "load": load.name,
@@ -302,7 +304,7 @@ def measure(
                 "images_per_second": round(median(rounds_of, "per_second") * load.images, 1),
                 "p50_ms": round(median(rounds_of, "p50_ms"), 3),
                 "p99_ms": round(median(rounds_of, "p99_ms"), 3),
-                "p99_by_p50": round(statistics.median(row.p99_ms / row.p50_ms for row in rounds_of), 2),
+                "p99_by_p50": round(statistics.median(row.p99_ms / max(row.p50_ms, 1e-9) for row in rounds_of), 2),
                 "cpu_ms": round(median(rounds_of, "cpu_ms"), 3),
                 "ratio": round(statistics.median(ratios), 2),
                 "errors": sum(row.errors for row in rounds_of),

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-QUIET_SECONDS = 0.5  # without a request, until connections count as idle
+# Looks at the sockets without a new request, until connections count as idle. Not a time: a worker that gets no
+# processor for a while has not looked.
+QUIET_LOOKS, LOOK_SECONDS = 10, 0.05
 LONGEST_SECONDS = 10.0
 REOPEN_SECONDS = 5.0
 # Linux (asm-generic/socket.h): a filter on a listening socket drops new connections' first packets, in all processes
@@ -28,9 +30,10 @@ DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)  # classic BPF: return 0
 class Drain:
     """Stands between SIGTERM and uvicorn's own handler."""
 
-    def __init__(self, busy: Callable[[], bool]) -> None:
-        """`busy`: whether there was a request in the last QUIET_SECONDS, or one is being answered."""
-        self._busy = busy
+    def __init__(self, in_flight: Callable[[], int]) -> None:
+        """`in_flight`: how many requests are being answered; `requests` is to be counted up with every new one."""
+        self._in_flight = in_flight
+        self.requests = 0
         self._stop: Any = None
         self.begun = False
 
@@ -58,8 +61,11 @@ class Drain:
         accept_connections(False)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_SECONDS):
-                while self._busy():
-                    await asyncio.sleep(QUIET_SECONDS / 10)
+                quiet = 0
+                while quiet < QUIET_LOOKS:
+                    before = self.requests
+                    await asyncio.sleep(LOOK_SECONDS)
+                    quiet = quiet + 1 if self.requests == before and not self._in_flight() else 0
         self._stop(signal.SIGTERM, None)
 
 

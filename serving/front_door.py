@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.answers import new_request_id
-from serving.draining import QUIET_SECONDS, Drain
+from serving.draining import Drain
 from serving.logs import log
 from serving.settings import Settings
 
@@ -34,8 +34,7 @@ class FrontDoor:
         self._exact = frozenset(path for path in routes if not path.endswith("/") or path == "/")
         self._below = tuple(sorted(routes - self._exact))
         self._metrics: Metrics | None = None
-        self._latest = 0.0  # when the latest request began
-        self._drain = Drain(lambda: self._in_flight > 0 or time.perf_counter() - self._latest < QUIET_SECONDS)
+        self._drain = Drain(lambda: self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in PROBES:
@@ -46,7 +45,8 @@ class FrontDoor:
         route = self._name(scope["path"])
         if self._metrics is None:  # here, where BentoML has prepared its worker for several processes' metrics
             self._metrics = Metrics()
-        started = self._latest = time.perf_counter()
+        started = time.perf_counter()
+        self._drain.requests += 1
         request_id = new_request_id()
         scope.setdefault("state", {}).update(request_id=request_id, started=started)
         status = 500
