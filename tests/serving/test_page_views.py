@@ -66,7 +66,7 @@ def test_why_shows_what_speaks_for_the_answer_and_for_another(here: Visit) -> No
 
 def test_nothing_is_explained_unasked(here: Visit) -> None:
     here.draw_and_wait(SEVEN)
-    assert not any("explain" in url or "inside.bin" in url for url in here.requests)
+    assert not any(url.endswith(("/explain", "/inside.bin")) for url in here.requests)
 
 
 def test_the_browsers_numbers_are_litert_s(here: Visit, project: Project) -> None:
