@@ -199,7 +199,7 @@ def compare_accuracy(name: str, reference: Window, window: Window, settings: Mon
 
 
 def most_unusual(pictures: pd.DataFrame, images: NDArray[np.uint8], count: int) -> list[int]:
-    """Numbers of the pictures that lie farthest from training images, in deviations of each measure; equal ones once."""
+    """Numbers of the pictures that lie farthest from training images, in deviations of each measure; equals once."""
     deviation = pictures.std(ddof=0).clip(lower=pd.Series(LEAST_DEVIATION).reindex(pictures.columns, fill_value=1e-9))
     distance = ((measure(images) - pictures.mean()) / deviation).pow(2).sum(axis=1).to_numpy()
     different: dict[bytes, int] = {}

@@ -21,7 +21,7 @@ from pipeline.novelty import NonDigitScore
 from pipeline.params import Dataset, Monitor, load_dataset, load_params
 from pipeline.paths import EVALUATIONS, REPORTS
 from pipeline.rendering import render
-from pipeline.terminal import say, stage
+from pipeline.terminal import PipelineError, say, stage
 from pipeline.validate import check, describe, image_rules
 
 AS_TRAINED, DRIFT, TOO_LITTLE, NOT_JUDGED = range(4)
@@ -107,6 +107,8 @@ def reference(val: Any) -> Window:
         confidence = probabilities.max(axis=1)
         uncertain = (confidence < threshold) | score.refuses(probabilities, val.images)
         answers[folder.name] = Answers(np.arange(len(val.images)), probabilities.argmax(axis=1), confidence, uncertain)
+    if not answers:
+        raise PipelineError("there is no evaluation to compare with; run: dvc repro")
     return Window(val.images, answers, val.labels.astype(int))
 
 

@@ -1,6 +1,5 @@
 """The prediction log: answers go into a bounded queue, and a thread of each worker writes them to the database."""
 
-import atexit
 import hashlib
 import hmac
 import queue
@@ -102,6 +101,8 @@ class PredictionLog:
     def record(self, answered: Answered) -> None:
         """Put a request's answers into the queue, or count them as lost where it is full."""
         count = len(answered.pixels)
+        if not count:  # a picture without digits
+            return
         if self._taken + count - self._done > MOST_WAITING:
             self._metrics.lost.labels("full").inc(count)
             return
@@ -250,11 +251,9 @@ class PredictionLog:
 
 
 def open_log(settings: Settings) -> PredictionLog:
-    """The log that the settings ask for; what waits is written before the process ends."""
+    """The log that the settings ask for."""
     key = settings.hash_key.get_secret_value() if settings.hash_key else ""
-    log = PredictionLog(store.database_url(), key, settings.log_max_days, settings.log_max_rows)
-    atexit.register(log.close)
-    return log
+    return PredictionLog(store.database_url(), key, settings.log_max_days, settings.log_max_rows)
 
 
 def reason_of(error: Exception) -> str:

@@ -88,6 +88,12 @@ class Digits:
     async def __is_ready__(self) -> bool:
         return served_models().answer_known_digits()
 
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def close_log(self) -> None:
+        """Write what waits to be logged."""
+        if _log:
+            _log[0].close()
+
     @bentoml.api(route="/predict_pixels")  # type: ignore[untyped-decorator]
     async def predict_pixels(self, images: list[list[list[int]]], model: str = "champion") -> PixelsAnswer:
         """Answers to 1 to 256 images of 28x28 pixels, 0..255, ink bright."""
