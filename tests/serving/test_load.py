@@ -3,11 +3,11 @@
 import asyncio
 import json
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -52,7 +52,7 @@ def served(project: Project, **environment: str) -> Iterator[tuple[int, psutil.P
     home, bento_server.BENTOML_HOME = bento_server.BENTOML_HOME, project.folder / ".bentoml"
     try:
         tag = read_json(project.folder / "reports" / "bento.json")["bento"]
-        with Path(project.folder, "load.log").open("wb") as log:
+        with tempfile.TemporaryFile() as log:
             server = bento_server.start(tag, "127.0.0.1", port, log, {"DIGITS_LOG_LEVEL": "warning", **environment})
     finally:
         bento_server.BENTOML_HOME = home
