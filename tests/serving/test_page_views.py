@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from playwright.sync_api import Response, Route, expect
 
 from pipeline.files import read_json
 from pipeline.inference import Classifier
+from pipeline.preprocessing import Digit
 from tests.conftest import Project, serve
+from tests.drawing import likeness
 from tests.serving.conftest import ONE, SEVEN, Visit, final
 
 pytestmark = pytest.mark.slow
@@ -110,7 +113,7 @@ def test_inside_the_network_changes_while_drawing(here: Visit, project: Project)
 
 def test_a_preview_is_near_what_the_service_makes_of_the_drawing(here: Visit) -> None:
     here.page.locator("#inside summary").click()
-    pixels = np.array(here.draw_and_wait(SEVEN)["pixels"], float)
+    pixels = np.array(here.draw_and_wait(SEVEN)["pixels"], np.uint8)
     preview = here.page.evaluate(
         """async (points) => {
             const { Drawing } = await import("/drawing.js");
@@ -118,9 +121,10 @@ def test_a_preview_is_near_what_the_service_makes_of_the_drawing(here: Visit) ->
             drawing.state.strokes.push(points.map(([x, y]) => [560 * x, 560 * y, 31]));
             return [...drawing.preview()];
         }""",
-        [list(point) for point in SEVEN],
+        np.concatenate([np.linspace(a, b, 9) for a, b in pairwise(SEVEN)]).tolist(),
     )
-    assert np.corrcoef(pixels.ravel(), preview)[0, 1] > 0.85
+    shown = Digit(np.array(preview, np.uint8).reshape(28, 28), blank=False)
+    assert likeness(Digit(pixels, blank=False), shown) > 0.8
 
 
 def test_a_number_is_read_with_boxes_over_the_digits(here: Visit) -> None:
