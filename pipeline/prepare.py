@@ -46,7 +46,7 @@ def with_feedback(train: Split) -> Split:
     path = FEEDBACK / "labels.npz"
     if not path.exists():
         if path.with_name("labels.npz.dvc").exists():
-            raise PipelineError("data/feedback/labels.npz is missing; run: dvc pull data/feedback/labels.npz.dvc")
+            raise PipelineError("data/feedback/labels.npz is missing; run: dvc checkout data/feedback/labels.npz.dvc")
         return train
     with np.load(path, allow_pickle=False) as given:
         if str(given["dataset"]) != train.dataset:

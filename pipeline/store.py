@@ -3,6 +3,7 @@
 The service imports this module: SQLAlchemy and nothing heavier.
 """
 
+import itertools
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from pipeline.paths import PARAMS, checkout
 
 BUSY_SECONDS = 5  # how long to wait for another writer of a SQLite file, or for a server to accept a connection
 RECYCLE_SECONDS = 10
+ROWS_AT_ONCE = 64
 CREATING = 0x64696769  # any number that nobody else locks
 
 metadata = sql.MetaData()
@@ -142,6 +144,26 @@ def open_store() -> sql.Engine:
     engine = connect(database_url())
     create_tables(engine)
     return engine
+
+
+def insert_many(connection: sql.Connection, table: sql.Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows, their values in the order of the table's columns and as the driver takes them (see `driver_time`).
+
+    Many rows a statement: between statements other threads take over, which costs more than the rows themselves.
+    """
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    one = f"({', '.join([mark] * len(table.columns))})"
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        chunk = rows[start : start + ROWS_AT_ONCE]
+        values = ", ".join([one] * len(chunk))
+        statement = f"insert into {table.name} ({', '.join(table.c.keys())}) values {values}"  # noqa: S608  (our names)
+        connection.exec_driver_sql(statement, tuple(itertools.chain.from_iterable(chunk)))
+
+
+def driver_time(engine: sql.Engine, seconds: float) -> Any:
+    """A Unix time as SQLAlchemy would hand it to the driver."""
+    time = datetime.fromtimestamp(seconds, UTC)
+    return time if engine.dialect.name != "sqlite" else time.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def shared_secret(engine: sql.Engine, name: str, proposal: str) -> str:

@@ -173,15 +173,16 @@ class PredictionLog:
         written = False
         with self._said_once():
             self._prepare()
-            pictures, predictions = [], []
+            pictures: list[tuple[Any, ...]] = []
+            predictions: list[tuple[Any, ...]] = []
             for answered in batch:
                 for picture, rows in self._rows(answered):
                     pictures.append(picture)
                     predictions += rows
             try:
                 with self._engine.begin() as connection:
-                    connection.execute(store.pictures.insert(), pictures)
-                    connection.execute(store.predictions.insert(), predictions)
+                    store.insert_many(connection, store.pictures, pictures)
+                    store.insert_many(connection, store.predictions, predictions)
                 self._metrics.written.inc(len(pictures))
             except (sql.exc.DataError, sql.exc.IntegrityError):  # these rows will never be taken
                 self._metrics.lost.labels("refused").inc(len(pictures))
@@ -189,20 +190,19 @@ class PredictionLog:
             self._done += len(pictures)
         return written
 
-    def _rows(self, answered: Answered) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-        """The rows of each picture: its own, and one for each model."""
-        moment = datetime.fromtimestamp(answered.time, UTC)
-        common = {"route": answered.route, "latency_ms": answered.latency_ms, "client": self._hash(answered.who)}
-        names = ("model", "version", "prediction", "confidence", "uncertain", "reason")
+    def _rows(self, answered: Answered) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
+        """The rows of each picture: its own, and one for each model; in the order of the tables' columns."""
+        moment, client = store.driver_time(self._engine, answered.time), self._hash(answered.who)
         for position, pixels in enumerate(answered.pixels):
-            shared = {"request_id": answered.request_id, "position": position, "time": moment}
+            place = (answered.request_id, position)
             content = pixels.tobytes()
-            digest = hashlib.sha256(content).hexdigest()
-            said = [rows[position] for rows in answered.answers]
-            yield (
-                {**shared, "dataset": answered.dataset, "digest": digest, "pixels": content},
-                [{**shared, **common, **{name: row[name] for name in names}} for row in said],
-            )
+            said = []
+            for rows in answered.answers:
+                row = rows[position]
+                verdict = (row["prediction"], row["confidence"], row["uncertain"], row["reason"])
+                shared = (row["model"], moment, answered.route, row["version"])
+                said.append((*place, *shared, *verdict, answered.latency_ms, client))
+            yield (*place, moment, answered.dataset, hashlib.sha256(content).hexdigest(), content), said
 
     def _prepare(self) -> None:
         """The tables, and the key of the hashes, before the first row."""

@@ -110,6 +110,7 @@ def test_labels_are_kept_changed_and_withdrawn(deployment: tuple[str, str], imag
     assert [row.label for row in given] == [7, 8, None, 9]
     counted = rows(url, store.current_labels().where(store.labels.c.request_id == request_id))
     assert [row.label for row in counted] == [9]
+    assert label(service, request_id, 9.0).status_code == 204  # JSON has one kind of number
     several = ask(service, images[:2])
     assert label(service, several[1]["request_id"], 3).status_code == 204
     whole = label(service, several[1]["request_id"][:32], 3)
@@ -122,7 +123,7 @@ def test_wrong_feedback_is_refused_with_what_is_right(deployment: tuple[str, str
     for unknown in ("0" * 32, f"{request_id}-1", "no id", ""):
         assert label(service, unknown, 3).status_code == 404, unknown
     assert label(service, new_request_id(), 3).status_code == 404  # as if given out just now: waited for first
-    for wrong in (10, -1, "3", 3.0, True, [3]):
+    for wrong in (10, -1, "3", 3.5, True, [3]):
         answer = label(service, request_id, wrong)
         assert answer.status_code == 422 and "0 to 9 or null" in answer.json()["error"], wrong
     for body in ([], {"request_id": request_id}, {"request_id": 3, "label": 3}, {"request_id": "", "label": 3, "x": 1}):
@@ -313,7 +314,9 @@ def test_corrections_are_learnt_from_reviewed_and_taken_back(
         assert [(str(row.label_id), row.accepted) for row in accepted] == [(number, True)]
 
         (folder / "feedback" / "labels.npz").unlink()
-        assert "dvc pull" in project.run(*prepare, status=None)
+        assert "dvc checkout" in project.run(*prepare, status=None)
+        project.run("dvc", "checkout", "data/feedback/labels.npz.dvc")
+        project.run(*prepare)
         several = {answer["request_id"][:32] for answer in answers}
         assert "rows deleted" in project.run("python", "-m", "pipeline.erase", *several, DIGITS_DATABASE_URL=url)
         assert "nothing is stored" in project.run(
