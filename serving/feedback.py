@@ -61,6 +61,8 @@ async def read_feedback(request: Request, max_body_bytes: int, classes: int) -> 
     answer_id, label = content["request_id"], content["label"]
     if not isinstance(answer_id, str):
         raise RequestError(422, f"`request_id` is not a text; {HINT}")
+    if isinstance(label, float) and label.is_integer():  # JSON has one kind of number
+        label = int(label)
     if label is not None and (type(label) is not int or not 0 <= label < classes):
         raise RequestError(422, f"`label` is {str(label)[:20]!r}, expected 0 to {classes - 1} or null")
     return answer_id, label
