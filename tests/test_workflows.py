@@ -158,7 +158,7 @@ def test_every_command_that_can_run_here_does(project: Project, tmp_path: Path) 
     ).stdout
     assert badges.startswith("<svg") and "unchanged" in badges
 
-    metrics = runner.folder / "reports" / "cnn" / "metrics.json"
+    metrics = runner.folder / "reports" / "mlp" / "metrics.json"
     accuracy = read_json(metrics)["test"]["accuracy"]
     metrics.write_text(metrics.read_text().replace(f'"accuracy": {accuracy}', '"accuracy": 0.5', 1))
     (runner.folder / "reports" / "retraining.md").write_text("# promoted: version 3: more accurate\n")
@@ -179,7 +179,7 @@ def test_every_command_that_can_run_here_does(project: Project, tmp_path: Path) 
     difference = (runner.folder / "reports" / "difference.md").read_text()
     assert difference in runner.summary.read_text()
     assert "## Metrics against origin/main" in difference
-    assert f"| cnn | right on the test set | {accuracy:.4f} | 0.5000 | {0.5 - accuracy:+.4f} |" in difference
+    assert f"| mlp | right on the test set | {accuracy:.4f} | 0.5000 | {0.5 - accuracy:+.4f} |" in difference
     assert {line for group in lines.values() for line in group} - set(ELSEWHERE) <= set(runner.ran)
 
 
@@ -194,10 +194,10 @@ def test_the_stores_of_the_last_run_and_of_a_remote_come_back(project: Project, 
     unknown = project.run("python", "-m", "pipeline.difference", "nowhere", status=1)
     assert unknown.startswith("error: the metrics of nowhere cannot be read: ") and len(unknown.splitlines()) == 1
     runner.run(f"dvc remote add --quiet --default storage {tmp_path / 'remote'} && dvc push --quiet")
-    (runner.folder / "models" / "cnn" / "model.tflite").unlink()
+    (runner.folder / "models" / "mlp" / "model.tflite").unlink()
     said = runner.run("bash .ci/restore", MLFLOW_TRACKING_URI="http://mlflow.example")
     assert "data and models from DVC's remote" in said and "on a server of their own" in said
-    assert (runner.folder / "models" / "cnn" / "model.tflite").exists()
+    assert (runner.folder / "models" / "mlp" / "model.tflite").exists()
     assert not (runner.folder / "mlflow.db").exists()
 
 

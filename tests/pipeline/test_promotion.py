@@ -66,6 +66,7 @@ def make_version(stores: Path, tmp_path: Path) -> Callable[[str], registry.Regis
         served = folder / "artifacts" / "served"
         write_bytes(served / "model.tflite", content)
         write_bytes(served / "known_digits.npz", b"known digits")
+        write_bytes(served / "model_card.html", b"a card")
         write_json(served / "model.json", {"name": name, "dataset": "mnist", "digest": digest})
         version = tracking.connect().create_model_version(MODEL, str(folder), tags={"digest": digest})
         tracking.connect().set_registered_model_alias(MODEL, name, version.version)
