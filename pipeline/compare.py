@@ -33,7 +33,8 @@ def main(argument: str = "") -> None:
     dataset = load_dataset(dataset_name)
     models = {name: load_model(name) for name in params.models}
     correct = {name: model["val"].argmax(axis=1) == splits["val"].labels for name, model in models.items()}
-    verdict = judge(correct, {name: model["cost"] for name, model in models.items()}, params.compare)
+    corrupted = {name: model["right_when_corrupted"] for name, model in models.items()}
+    verdict = judge(correct, corrupted, {name: model["cost"] for name, model in models.items()}, params.compare)
     comparison: dict[str, Any] = {
         "dataset": dataset_name,
         "title": dataset.title,
@@ -82,6 +83,7 @@ def load_model(name: str) -> dict[str, Any]:
             "history": pd.read_csv(MODELS / name / "history.csv"),
             "val": predictions["val"],
             "test": predictions["test"],
+            "right_when_corrupted": predictions["right_when_corrupted"],
         }
 
 

@@ -1,4 +1,4 @@
-"""Stage `corrupt`: the test images distorted in known ways, and pictures that are no digit, once for all models."""
+"""Stage `corrupt`: images distorted in known ways, and pictures that are no digit, once for all models."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,16 @@ def main() -> None:
     val, test = load_split("val"), load_split("test")
     images = test.images[: settings.images]
     save("corrupted", {name: corrupt(images, name, settings.seed) for name in CORRUPTIONS})
+    chosen = val.images[: settings.validation_images]
+    save("corrupted_val", {name: corrupt(chosen, name, settings.seed + 1) for name in CORRUPTIONS})
     few = from_bytes(test.images[: settings.sensitivity_images])
     random = np.random.default_rng(settings.seed)
     save("varied", {f"{name} {amount:g}": v for name, by in vary(few, random).items() for amount, v in by.items()})
     strange, kinds = non_digits(settings.non_digits, val.images, settings.seed)
     placed = np.stack([in_place(digit) for digit in val.images[::2]])  # the half that fits the score
     save("non_digits", {"images": strange, "kinds": kinds, "placed": placed})
-    say(f"{len(CORRUPTIONS)} corruptions of {len(images):,} test images, {len(strange):,} pictures of no digit")
+    counted = f"{len(images):,} test and {len(chosen):,} validation images"
+    say(f"{len(CORRUPTIONS)} corruptions of {counted}, {len(strange):,} pictures of no digit")
 
 
 def save(name: str, arrays: dict[str, NDArray[np.generic]]) -> None:

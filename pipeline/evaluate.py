@@ -19,7 +19,7 @@ from pipeline.params import Dataset, Evaluate, load_dataset, load_params
 from pipeline.paths import EVALUATIONS, MODELS, REPORTS
 from pipeline.refusal import fit_and_test, to_card
 from pipeline.rendering import render
-from pipeline.robustness import corruption_errors, sensitivity
+from pipeline.robustness import corruption_errors, right_when_corrupted, sensitivity
 from pipeline.selective import at_threshold, before_temperature, risk_coverage
 from pipeline.statistics import (
     Labels,
@@ -54,7 +54,8 @@ def main(name: str) -> None:
     write_json(folder / "not_a_digit.json", to_card(score))
     write_json(folder / "cost.json", costs)
     with replacing(folder / "predictions.npz") as file:
-        np.savez_compressed(file, val=answers["val"], test=answers["test"])
+        corrupted = right_when_corrupted(classifier, splits["val"].labels)
+        np.savez_compressed(file, val=answers["val"], test=answers["test"], right_when_corrupted=corrupted)
     save_known_digits(folder / "known_digits.npz", answers["val"], splits["val"], len(dataset.classes))
     write_json(REPORTS / name / "metrics.json", details["metrics"])
     write_confusion(REPORTS / name / "confusion.csv", answers["test"], splits["test"].labels, dataset.classes)

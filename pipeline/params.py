@@ -108,6 +108,7 @@ class Export(Settings):
 class Corrupt(Settings):
     seed: int
     images: Annotated[int, Field(ge=1)]
+    validation_images: Annotated[int, Field(ge=2)]
     sensitivity_images: Annotated[int, Field(ge=1)]
     non_digits: Annotated[int, Field(ge=20)]
 

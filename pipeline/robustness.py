@@ -1,6 +1,7 @@
-"""How a model fares on the changed test images that the stage `corrupt` made."""
+"""How a model fares on the changed images that the stage `corrupt` made."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.inference import Classifier
 from pipeline.paths import DERIVED
@@ -14,6 +15,17 @@ def corruption_errors(classifier: Classifier, labels: Labels) -> dict[str, float
     with np.load(DERIVED / "corrupted.npz") as corrupted:
         errors = {name: _error(classifier, corrupted[name], labels) for name in corrupted.files}
     return {"mean_error": float(np.mean(list(errors.values()))), **errors}
+
+
+def right_when_corrupted(classifier: Classifier, labels: Labels) -> NDArray[np.float32]:
+    """For each of the first validation images the share of corruptions under which it is answered right, (n,)."""
+    with np.load(DERIVED / "corrupted_val.npz") as corrupted:
+        right = [
+            classifier.probabilities(corrupted[name]).argmax(axis=1) == labels[: len(corrupted[name])]
+            for name in corrupted.files
+        ]
+    share: NDArray[np.float32] = np.mean(right, axis=0, dtype=np.float32)
+    return share
 
 
 def sensitivity(classifier: Classifier, labels: Labels) -> Curves:

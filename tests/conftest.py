@@ -98,7 +98,7 @@ def shrink(params: dict[str, Any]) -> None:
     params["inside"] |= {"epochs": 2, "minimum_steps": 240, "batch_size": 64}
     params["evaluate"]["latency_calls"] = 20
     params["compare"]["resamples"] = 200
-    params["corrupt"] |= {"sensitivity_images": 50, "non_digits": 400}
+    params["corrupt"] |= {"validation_images": 50, "sensitivity_images": 50, "non_digits": 400}
 
 
 def lower_bars(folder: Path) -> None:

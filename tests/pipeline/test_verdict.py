@@ -4,10 +4,19 @@ import numpy as np
 import pytest
 
 from pipeline.params import Compare
-from pipeline.verdict import headline, holm, judge
+from pipeline.verdict import Verdict, headline, holm
+from pipeline.verdict import judge as judge_all
 
 SETTINGS = Compare(significance=0.05, resamples=200, seed=0, pictures=1)
 SMALL, LARGE = {"multiply_adds": 1000, "bytes": 10}, {"multiply_adds": 5000, "bytes": 50}
+
+
+EQUAL = np.linspace(0, 1, 100, dtype=np.float32)
+
+
+def judge(correct: dict, costs: dict, settings: Compare, corrupted: dict | None = None) -> Verdict:
+    """With all models equally robust unless said otherwise."""
+    return judge_all(correct, corrupted or dict.fromkeys(correct, EQUAL), costs, settings)
 
 
 def wrong(*places: range) -> np.ndarray:
@@ -41,6 +50,33 @@ def test_equal_multiply_adds_are_decided_by_the_file() -> None:
     smaller = {**SMALL, "bytes": 9}
     verdict = judge({"a": wrong(), "b": wrong()}, {"a": SMALL, "b": smaller}, SETTINGS)
     assert verdict.winner == "b"
+
+
+def test_between_equals_the_one_that_takes_damage_wins_before_the_cheaper() -> None:
+    correct = {"cnn": wrong(range(0, 10)), "mlp": wrong(range(5, 17))}
+    corrupted = {"cnn": np.clip(EQUAL + 0.2, 0, 1), "mlp": EQUAL}
+    verdict = judge(correct, {"mlp": SMALL, "cnn": LARGE}, SETTINGS, corrupted)
+    assert verdict.winner == verdict.robust == "cnn" and verdict.ranking == ["cnn", "mlp"]
+    assert verdict.damaged["mlp"].low > 0 and "67.9% right, mlp 50.0%" in verdict.reason
+    said = headline(verdict, {name: right.mean() for name, right in correct.items()})
+    assert said == (
+        "Use cnn: on clean images its difference to mlp may be luck, but of damaged ones it gets 32% wrong, against "
+        "50% for mlp."
+    )
+
+
+def test_a_robust_model_that_is_clearly_less_accurate_does_not_win() -> None:
+    correct = {"mlp": wrong(range(0, 40)), "cnn": wrong(range(0, 5))}
+    corrupted = {"mlp": np.ones_like(EQUAL), "cnn": EQUAL}
+    verdict = judge(correct, {"mlp": SMALL, "cnn": LARGE}, SETTINGS, corrupted)
+    assert verdict.winner == "cnn" and verdict.damaged == {}
+
+
+def test_a_difference_under_damage_that_may_be_luck_leaves_it_to_the_cost() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.3, 100).astype(np.float32)
+    corrupted = {"cnn": EQUAL + noise + 0.01, "mlp": EQUAL}
+    verdict = judge({"cnn": wrong(), "mlp": wrong()}, {"mlp": SMALL, "cnn": LARGE}, SETTINGS, corrupted)
+    assert verdict.damaged == {} and verdict.winner == "mlp"
 
 
 def test_one_model_wins_alone() -> None:
