@@ -2,10 +2,10 @@
 
 import hashlib
 import hmac
-import queue
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,7 +88,8 @@ class PredictionLog:
     def __init__(self, url: sql.URL, key: str, max_days: float, max_rows: int) -> None:
         self._engine = store.connect(url)
         self._key, self._max_days, self._max_rows = key, max_days, max_rows
-        self._queue: queue.SimpleQueue[Answered | None] = queue.SimpleQueue()
+        self._queue: deque[Answered] = deque()
+        self._closing = threading.Event()
         self._taken = self._done = 0  # pictures; each is written by one thread alone, so neither needs a lock
         self._ready = self._failing = False
         self._housekeeping = 0.0
@@ -107,7 +108,7 @@ class PredictionLog:
             self._metrics.lost.labels("full").inc(count)
             return
         self._taken += count
-        self._queue.put(answered)
+        self._queue.append(answered)
 
     def label(self, answer_id: str, label: int | None, who: str) -> None:
         """Make `label` the current one of an answer, None: withdraw it. Blocks: call it in a thread.
@@ -136,7 +137,7 @@ class PredictionLog:
 
     def close(self) -> None:
         """Write what waits, if that is possible within two seconds."""
-        self._queue.put(None)
+        self._closing.set()
         self._thread.join(2)
         self._engine.dispose()
 
@@ -154,19 +155,17 @@ class PredictionLog:
                     self._keep_house()
 
     def _next_batch(self) -> tuple[list[Answered], bool]:
-        """What came in within a moment, and whether more will come."""
+        """What came in since a moment ago, and whether more will come.
+
+        It sleeps and then takes all there is: woken by every answer, it would cost each of them a change of threads.
+        """
+        closing = self._closing.wait(0 if self._queue else FLUSH_SECONDS)
         batch: list[Answered] = []
-        deadline, pictures = time.monotonic() + FLUSH_SECONDS, 0
-        while pictures < BATCH:
-            try:
-                answered = self._queue.get(timeout=max(deadline - time.monotonic(), 0))
-            except queue.Empty:
-                return batch, True
-            if answered is None:
-                return batch, False
-            batch.append(answered)
-            pictures += len(answered.pixels)
-        return batch, True
+        pictures = 0
+        while self._queue and pictures < BATCH:
+            batch.append(self._queue.popleft())
+            pictures += len(batch[-1].pixels)
+        return batch, not closing or bool(self._queue)
 
     def _write(self, batch: list[Answered]) -> bool:
         """Write a batch; False where it should be tried again because the database cannot be used."""
