@@ -14,6 +14,7 @@ import socket
 import stat
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 # Looks at the sockets without a new request, until connections count as idle. Not a time: a worker that gets no
@@ -82,10 +83,10 @@ def accept_connections(wanted: bool) -> None:
 
 
 def _listeners() -> Iterator[socket.socket]:
-    for entry in os.listdir("/dev/fd"):
+    for entry in list(Path("/dev/fd").iterdir()):
         with contextlib.suppress(OSError):  # closed since it was listed
-            if not stat.S_ISSOCK(os.fstat(int(entry)).st_mode):
+            if not stat.S_ISSOCK(os.fstat(int(entry.name)).st_mode):
                 continue
-            with socket.fromfd(int(entry), socket.AF_INET, socket.SOCK_STREAM) as copy:
+            with socket.fromfd(int(entry.name), socket.AF_INET, socket.SOCK_STREAM) as copy:
                 if copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                     yield copy

@@ -1,8 +1,8 @@
 """What a worker does to its sockets before it stops: new connections wait, what was accepted goes on, nothing leaks."""
 
-import os
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +14,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux's socket 
 def test_looking_at_the_sockets_again_and_again_opens_no_files() -> None:
     with socket.create_server(("127.0.0.1", 0)):
         accept_connections(True)
-        before = len(os.listdir("/dev/fd"))
+        before = len(list(Path("/dev/fd").iterdir()))
         for _ in range(20):
             accept_connections(True)
-        assert len(os.listdir("/dev/fd")) == before
+        assert len(list(Path("/dev/fd").iterdir())) == before
 
 
 def test_new_connections_wait_until_they_are_wanted_again() -> None:
