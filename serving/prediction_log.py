@@ -8,11 +8,10 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sql
@@ -25,7 +24,7 @@ from serving.settings import Settings
 
 MOST_WAITING = 20_000  # pictures in a worker's queue, about 20 MB
 BATCH = 1000  # pictures written in one transaction, about
-FLUSH_SECONDS = 0.25  # a killed worker loses no more than this, and the transaction under way
+FLUSH_SECONDS = 0.5  # a killed worker loses no more than this, and the transaction under way
 TRY_AGAIN_SECONDS = 1.0  # while the database cannot be used
 HOUSEKEEPING_SECONDS = 60.0
 
@@ -42,8 +41,7 @@ class Unreachable(Exception):
     """The database cannot be used now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """One request's pictures, uint8 (n, 28, 28), and each answering model's n answers."""
 
     request_id: str
