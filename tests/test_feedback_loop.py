@@ -51,6 +51,15 @@ def rows(url: str, query: sql.Select) -> list[sql.Row]:
         return list(connection.execute(query).all())
 
 
+def empty(url: str) -> None:
+    """Forget what other tests asked."""
+    engine = store.connect(store.parse_url(url))
+    store.create_tables(engine)
+    with engine.begin() as connection:
+        for table in (store.pictures, store.predictions, store.labels, store.reviews):
+            connection.execute(table.delete())
+
+
 def logged(url: str, request_id: str, pictures: int = 1) -> list[sql.Row]:
     """The rows of a request, as soon as all its pictures are there."""
     found = store.pictures.select().where(store.pictures.c.request_id == request_id)
@@ -165,7 +174,9 @@ def test_metrics_count_over_all_workers_and_alerts_name_what_is_there(
 ) -> None:
     service, url = deployment
     row = {"time": sql.func.now(), "status": 1, "figures": {"off_centre": {"effect": 3.0, "threshold": 1.0}}}
-    with store.connect(store.parse_url(url)).begin() as connection:
+    engine = store.connect(store.parse_url(url))
+    store.create_tables(engine)
+    with engine.begin() as connection:
         connection.execute(store.monitoring.insert().values(row))
     metrics = requests.get(f"{service}/metrics", timeout=60).text
     before = value(metrics, "digits_log_pictures_total")
@@ -233,9 +244,7 @@ def test_the_monitor_tells_by_its_status(
 ) -> None:
     service, url = deployment
     monitor = ("python", "-m", "pipeline.monitor")
-    with store.connect(store.parse_url(url)).begin() as connection:  # what other tests asked
-        for table in (store.pictures, store.predictions, store.labels):
-            connection.execute(table.delete())
+    empty(url)
     assert "too little data" in project.run(*monitor, status=2, DIGITS_DATABASE_URL=url)
     for part in np.array_split(images[:300], 3):
         last = ask(service, part)[-1]["request_id"]
@@ -273,9 +282,7 @@ def test_corrections_are_learnt_from_reviewed_and_taken_back(
     export, prepare = ("python", "-m", "pipeline.feedback"), ("dvc", "repro", "--single-item", "prepare")
     folder = project.folder / "data"
     before = (folder / "prepared" / "train.npz").read_bytes()
-    with store.connect(store.parse_url(url)).begin() as connection:
-        for table in (store.pictures, store.predictions, store.labels, store.reviews):
-            connection.execute(table.delete())
+    empty(url)
     fresh = np.minimum(images[:60], 250)  # as real as the test pictures, but none of them
     answers = [*ask(service, fresh), *ask(service, images[60:61])]
     for answer in answers:
