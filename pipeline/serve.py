@@ -13,6 +13,7 @@ from pipeline.paths import REPORTS
 from pipeline.store import database_url
 from pipeline.terminal import PipelineError, say, stage
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  (the user's choice; reached as localhost)
 
 
@@ -45,12 +46,21 @@ def options(host: str, port: int) -> None:
     try:
         wait_until_ready(server, f"http://{'127.0.0.1' if host in EVERYWHERE else host}:{port}")
         name = "localhost" if host in ("127.0.0.1", *EVERYWHERE) else host
-        say(f"\n  Draw a digit at http://{name}:{port}   (Ctrl-C stops)\n")
+        say(f"\n  Draw a digit at http://{name}:{port}   (Ctrl-C stops)\n  {who_can_reach(host)}\n")
         server.wait()
     except KeyboardInterrupt:
         say("\nstopping")
     finally:
         stop(server)
+
+
+def who_can_reach(host: str) -> str:
+    """Who else can ask the service, in a sentence."""
+    if host in LOOPBACK:
+        return "Only this machine can reach it; HOST=0.0.0.0 opens it to others."
+    if os.environ.get("DIGITS_API_KEY"):
+        return "Others can reach it, and need the key in DIGITS_API_KEY for its answers."
+    return "Everybody who reaches this machine can use it; DIGITS_API_KEY asks them for a key."
 
 
 def check_free(host: str, port: int) -> None:
