@@ -202,7 +202,7 @@ def test_it_says_that_it_lives_and_is_ready_and_counts(service: str) -> None:
 def test_every_route_is_described(service: str) -> None:
     document = requests.get(f"{service}/docs.json", timeout=30).json()
     assert document["openapi"].startswith("3.1")
-    asked = {"/predict", "/compare", "/explain", "/predict_number", "/predict_pixels", "/model"}
+    asked = {"/predict", "/compare", "/explain", "/feedback", "/predict_number", "/predict_pixels", "/model"}
     opened = {"/report", "/cards/{name}", "/docs", "/docs.json", "/livez", "/readyz", "/metrics"}
     assert set(document["paths"]) == asked | opened
     names = set(document["components"]["schemas"])
