@@ -17,7 +17,7 @@ from pipeline.params import Data, Dataset, load_dataset
 from pipeline.paths import DATASETS
 from pipeline.terminal import PipelineError
 
-DATA = Data(dataset="mnist", fallback="optdigits", validation_share=0.1)
+DATA = Data(dataset="mnist", fallback="optdigits", validation_share=0.1, pen_stroke_share=0.0)
 
 
 @pytest.fixture
