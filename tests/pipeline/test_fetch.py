@@ -183,7 +183,10 @@ def test_the_fallback_is_dropped_when_a_mirror_answers(
     assert not fetch.SOURCE.exists()
 
 
-def test_without_a_fallback_an_old_one_is_an_error_until_a_mirror_answers(workspace: Path, dataset: Dataset) -> None:
+def test_without_a_fallback_an_old_one_is_an_error_until_a_mirror_answers(
+    workspace: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATA_MIRROR", raising=False)
     write_json(fetch.SOURCE, {"dataset": "optdigits", "mirror": "scikit-learn", "fallback": True, "files": {}})
     with pytest.raises(PipelineError, match=r"no mirror of mnist can be reached and data\.fallback is null"):
         fetch.retry_fallback(DATA.model_copy(update={"fallback": None}), dataset)
