@@ -3,10 +3,10 @@
     make benchmark-serving                     # sets up .venv/benchmarks, then runs this
     python benchmarks/serving.py --rounds 5 --seconds 4 --json serving.json
 
-It starts every server itself, with one worker, logs and limits off, and loads them with wrk (Debian: apt-get install
-wrk), one after the other within each round, so that a busy machine slows all of them. Medians over the rounds; `ratio`
-is the median over the rounds of our requests per second by the other's. `cpu` is processor time of all of a server's
-processes for each request: it hardly depends on what else the machine does.
+It starts every server itself, with one worker, limits and log lines off, and loads them with wrk (Debian: apt-get
+install wrk), one after the other within each round, so that a busy machine slows all of them. Medians over the rounds;
+`ratio` is the median over the rounds of our requests per second by the other's. `cpu` is processor time of all of a
+server's processes for each request: it hardly depends on what else the machine does.
 """
 
 import argparse
@@ -86,8 +86,8 @@ class Measured:
     errors: int
 
 
-def servers(tag: str, served: Path, pyfunc: Path, log: int) -> list[Server]:
-    """Ours and its peers; the champion in BentoML's store, and as MLflow keeps it."""
+def servers(tag: str, served: Path, pyfunc: Path, log: int, folder: Path) -> list[Server]:
+    """Ours, without and with its prediction log, and its peers; the champion as BentoML and MLflow keep it."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -106,15 +106,20 @@ def servers(tag: str, served: Path, pyfunc: Path, log: int) -> list[Server]:
 
         return start
 
-    def ours(port: int) -> "subprocess.Popen[bytes]":
-        with os.fdopen(os.dup(log), "wb") as output:
-            return bento_server.start(tag, "127.0.0.1", port, output, UNLIMITED)
+    def ours(**settings: str) -> Callable[[int], "subprocess.Popen[bytes]"]:
+        def start(port: int) -> "subprocess.Popen[bytes]":
+            with os.fdopen(os.dup(log), "wb") as output:
+                return bento_server.start(tag, "127.0.0.1", port, output, {**UNLIMITED, **settings})
+
+        return start
 
     uvicorn = ("-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", *UVICORN)
     mlflow = ("-m", "mlflow", "models", "serve", "-m", str(pyfunc), "-p", "{port}", "--env-manager", "local")
+    database = f"sqlite:///{folder / 'digits.db'}"
     both = {"/predict_pixels": "/predict_pixels", "/predict": "/predict"}
     return [
-        Server(OURS, ours, both),
+        Server(OURS, ours(), both),
+        Server("the same, logging", ours(DIGITS_LOG_PREDICTIONS="true", DIGITS_DATABASE_URL=database), both),
         Server("FastAPI + uvicorn", peer(*uvicorn, "benchmarks.peers.fastapi_app:app"), both),
         Server(
             "LitServe", peer("-m", "benchmarks.peers.litserve_app", "{port}"), {"/predict_pixels": "/predict_pixels"}
@@ -379,7 +384,7 @@ def main() -> None:
         chosen_names = tuple(filter(None, chosen.only.split(",")))
         every = [
             s
-            for s in servers(bento["bento"], served, pyfunc, log.fileno())
+            for s in servers(bento["bento"], served, pyfunc, log.fileno(), folder)
             if not chosen_names or s.name.startswith(chosen_names)
         ]
         result: dict[str, Any] = {

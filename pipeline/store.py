@@ -163,7 +163,7 @@ def insert_many(connection: sql.Connection, table: sql.Table, rows: Sequence[tup
 def driver_time(engine: sql.Engine, seconds: float) -> Any:
     """A Unix time as SQLAlchemy would hand it to the driver."""
     time = datetime.fromtimestamp(seconds, UTC)
-    return time if engine.dialect.name != "sqlite" else time.replace(tzinfo=None).isoformat(" ", "microseconds")
+    return time.isoformat(" ", "microseconds")[:26] if engine.dialect.name == "sqlite" else time
 
 
 def shared_secret(engine: sql.Engine, name: str, proposal: str) -> str:

@@ -28,7 +28,7 @@ from serving.explain import evidence
 from serving.feedback import Feedback, read_feedback
 from serving.models import Models
 from serving.openapi import openapi_document
-from serving.prediction_log import Answered, PredictionLog
+from serving.prediction_log import VERDICT, Answered, PredictionLog
 from serving.requests import RequestError, choose_model, decode, read_image_file, read_label, read_pixels
 from serving.settings import Settings
 
@@ -70,8 +70,9 @@ def create_app(
         if (here := log()) is None or "digits-draft" in request.headers:
             return {}
         latency = 1000 * (time.perf_counter() - request.state.started)
-        identity = (request.state.request_id, dataset, request.url.path, access.client(request))
-        here.record(Answered(*identity, time.time(), latency, images, answers))
+        identity = (request.state.request_id, dataset, request.scope["path"], access.client(request))
+        verdicts = [[VERDICT(row) for row in rows] for rows in answers]
+        here.record(Answered(*identity, time.time(), latency, images, verdicts))
         return {"digits-logged": "pixels"}
 
     async def read(request: Request, look: Callable[[bytes], Seen]) -> Seen:

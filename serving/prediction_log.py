@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -41,8 +42,11 @@ class Unreachable(Exception):
     """The database cannot be used now."""
 
 
+VERDICT = itemgetter("model", "version", "prediction", "confidence", "uncertain", "reason")  # what is kept of an answer
+
+
 class Answered(NamedTuple):
-    """One request's pictures, uint8 (n, 28, 28), and each answering model's n answers."""
+    """One request's pictures, uint8 (n, 28, 28), and each answering model's n verdicts."""
 
     request_id: str
     dataset: str
@@ -51,7 +55,7 @@ class Answered(NamedTuple):
     time: float
     latency_ms: float
     pixels: NDArray[np.uint8]
-    answers: Sequence[Sequence[dict[str, Any]]]
+    verdicts: Sequence[Sequence[tuple[Any, ...]]]
 
 
 @lru_cache(1)
@@ -194,11 +198,8 @@ class PredictionLog:
             place = (answered.request_id, position)
             content = pixels.tobytes()
             said = []
-            for rows in answered.answers:
-                row = rows[position]
-                verdict = (row["prediction"], row["confidence"], row["uncertain"], row["reason"])
-                shared = (row["model"], moment, answered.route, row["version"])
-                said.append((*place, *shared, *verdict, answered.latency_ms, client))
+            for model, version, *verdict in (rows[position] for rows in answered.verdicts):
+                said.append((*place, model, moment, answered.route, version, *verdict, answered.latency_ms, client))
             yield (*place, moment, answered.dataset, hashlib.sha256(content).hexdigest(), content), said
 
     def _prepare(self) -> None:

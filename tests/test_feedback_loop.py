@@ -47,6 +47,7 @@ def images(project: Project) -> np.ndarray:
 
 def rows(url: str, query: sql.Select) -> list[sql.Row]:
     engine = store.connect(store.parse_url(url))
+    store.create_tables(engine)  # the service makes them with its first rows
     with engine.connect() as connection:
         return list(connection.execute(query).all())
 

@@ -13,7 +13,7 @@ import sqlalchemy as sql
 from pipeline import store
 from serving import prediction_log
 from serving.answers import new_request_id
-from serving.prediction_log import Ambiguous, Answered, NotLogged, PredictionLog, Unreachable
+from serving.prediction_log import VERDICT, Ambiguous, Answered, NotLogged, PredictionLog, Unreachable
 from tests.postgres import running_postgres
 
 ROW = {"version": "3", "prediction": 8, "confidence": 0.9, "uncertain": True, "reason": "low_confidence"}
@@ -38,7 +38,7 @@ def opened(key: str = "", max_rows: int = 1000) -> Iterator[PredictionLog]:
 
 def answered(pictures: int = 1, who: str = "address 10.0.0.7", models: tuple[str, ...] = ("mlp", "cnn")) -> Answered:
     pixels = np.random.default_rng(0).integers(0, 256, (pictures, 28, 28), np.uint8)
-    answers = [[{**ROW, "model": model} for _ in range(pictures)] for model in models]
+    answers = [[VERDICT({**ROW, "model": model}) for _ in range(pictures)] for model in models]
     return Answered(new_request_id(), "mnist", "/compare", who, time.time(), 1.5, pixels, answers)
 
 
