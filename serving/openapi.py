@@ -88,7 +88,7 @@ ANSWER = {
     "uncertain": False,
     "reason": None,
 }
-LABEL = {
+CORRECTION = {
     "type": "object",
     "required": ["request_id", "label"],
     "additionalProperties": False,
@@ -226,7 +226,7 @@ def _asks(
 
 def _feedback() -> dict[str, Any]:
     problems = {**PROBLEMS, 404: "no such answer is logged, or nothing is", 503: "the database does not answer now"}
-    body = {"application/json": {"schema": LABEL, "example": {"request_id": REQUEST_ID, "label": 7}}}
+    body = {"application/json": {"schema": CORRECTION, "example": {"request_id": REQUEST_ID, "label": 7}}}
     operation = _asks("What an answer should have been", Problem, {"required": True, "content": body}, ())
     refusals = _problems((400, 404, 413, 415, 422, *ALWAYS))
     for status, refusal in refusals.items():

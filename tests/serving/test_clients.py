@@ -79,6 +79,7 @@ def test_the_readmes_curl_works_as_written(service: str, pictures: Path, line: s
     expected = {
         "/predict": ANSWER | {"request_id"},
         "/compare": {"pixels", "results", "champion", "request_id"},
+        "/explain": {"label", "maps"},
         "/predict_number": {"number", "confidence", "digits", "request_id"},
         "/predict_pixels": {"results"},
         "/model": {"dataset", "classes", "champion", "models"},
