@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def folder(project: Project, tmp_path: Path) -> Path:
     """A copy of the folder that a registered model carries."""
-    (stored,) = (project.folder / ".bentoml" / "models" / "optdigits-classifier-cnn").glob("v2-*")
+    (stored,) = (project.folder / ".bentoml" / "models" / "optdigits-classifier-cnn").glob("v*-*")
     shutil.copytree(stored, tmp_path / "cnn")
     return tmp_path / "cnn"
 
