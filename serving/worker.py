@@ -2,17 +2,20 @@
 
 import gc
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import bentoml
+import psutil
 from starlette.types import ASGIApp
 
 from serving.answers import answer, new_request_id
 from serving.app import create_app, identify
 from serving.front_door import FrontDoor
 from serving.logs import configure_logs
-from serving.models import Models, load_models
+from serving.models import DamagedModel, Models, load_models
 from serving.prediction_log import PredictionLog, open_log
 from serving.protocol import bound_heads
 from serving.reload import Watcher, load_directory
@@ -20,6 +23,7 @@ from serving.requests import RequestError, choose_model, parse_pixels
 from serving.settings import Settings
 from serving.tracing import traced
 
+STARTING_SECONDS = 60  # within which a damaged model counts as found on start
 PACKAGED = Path(__file__).with_name("packaged.json")  # written by the stage `package`: champion, tags and versions
 _served: list[Models] = []  # the models of this process: one element, replaced as a whole
 _log: list[PredictionLog] = []
@@ -38,14 +42,28 @@ def start(settings: Settings) -> None:
     configure_logs(settings.log_level)
     if settings.log_predictions:
         _log[:] = [open_log(settings)]
-    if settings.model_dir is None:
-        serve(packaged_models())
-    else:
-        watcher = Watcher(settings.model_dir, serve)
-        serve(load_directory(settings.model_dir))
-        watcher.start()
+    try:
+        if settings.model_dir is None:
+            serve(packaged_models())
+        else:
+            watcher = Watcher(settings.model_dir, serve)
+            serve(load_directory(settings.model_dir))
+            watcher.start()
+    except DamagedModel:
+        end_supervisor()
+        raise
     gc.collect()
     gc.freeze()  # what was loaded stays: no collection among requests walks through it again
+
+
+def end_supervisor() -> None:
+    """Let a service end that cannot start: BentoML's supervisor would go on without workers, and answer nobody.
+
+    Later, when a worker is replaced, the others' models may be whole, and go on.
+    """
+    supervisor = psutil.Process(os.getppid())
+    if time.time() - supervisor.create_time() < STARTING_SECONDS:
+        supervisor.terminate()
 
 
 def end() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,15 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_service_is_as_described(service: str, tmp_path: Path) -> None:
-    command = ["schemathesis", "run", f"{service}/docs.json", "--checks", "all", "--max-examples", "25"]
+    command = [
+        Path(sys.executable).with_name("schemathesis"),
+        "run",
+        f"{service}/docs.json",
+        "--checks",
+        "all",
+        "--max-examples",
+        "25",
+    ]
     told = subprocess.run(
         [*command, "--generation-deterministic", "--no-color"],
         cwd=tmp_path,  # it leaves its examples in the working directory
