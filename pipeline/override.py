@@ -6,6 +6,7 @@ dvc exp run -n long $(python -m pipeline.override --arguments profiles/long.yaml
 
 import io
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,15 @@ def apply(changes: dict[str, Any], path: Path = PARAMS) -> None:
     """Write the changes into `path`. Raises PipelineError, and leaves the file as it is, when they are not valid."""
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 1000
-    before = path.read_text(encoding="utf-8")
-    content = yaml.load(before)
+    content = yaml.load(path.read_text(encoding="utf-8"))
     merge(content, changes)
     text = io.StringIO()
     yaml.dump(content, text)
+    with tempfile.TemporaryDirectory() as folder:  # params.yaml itself is never a file that is not valid
+        tried = Path(folder) / path.name
+        tried.write_text(text.getvalue(), encoding="utf-8")
+        load_params(tried)
     write_text(path, text.getvalue())
-    try:
-        load_params(path)
-    except PipelineError:
-        write_text(path, before)
-        raise
 
 
 def arguments(changes: dict[str, Any]) -> str:

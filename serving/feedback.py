@@ -1,15 +1,13 @@
 """`/feedback`: what people say an answer should have been."""
 
 import asyncio
-import json
-from typing import Any
 
 import anyio
 from starlette.requests import Request
 
 from serving.answers import age, parse_answer_id
 from serving.prediction_log import Ambiguous, NotLogged, PredictionLog, Unreachable
-from serving.requests import RequestError, content_type, read_body
+from serving.requests import RequestError, read_json
 
 HINT = 'send JSON {"request_id": "...", "label": 7}; a label of null withdraws'
 RECENT_SECONDS = 5.0  # for so long an answer may be on its way into the database, from another worker too
@@ -50,12 +48,7 @@ class Feedback:
 
 async def read_feedback(request: Request, max_body_bytes: int, classes: int) -> tuple[str, int | None]:
     """Answer's id and label from a JSON body. Raises RequestError 400, 413, 415 or 422."""
-    if content_type(request) not in ("application/json", ""):
-        raise RequestError(415, f"the content type is {content_type(request)[:60]!r}; {HINT}")
-    try:
-        content: Any = json.loads(await read_body(request, max_body_bytes))
-    except (ValueError, RecursionError):
-        raise RequestError(400, f"the body is not valid JSON; {HINT}") from None
+    content, _ = await read_json(request, max_body_bytes, HINT)
     if not isinstance(content, dict) or content.keys() != {"request_id", "label"}:
         raise RequestError(422, f"expected the fields request_id and label; {HINT}")
     answer_id, label = content["request_id"], content["label"]

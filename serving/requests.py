@@ -122,15 +122,20 @@ def read_label(request: Request, classes: list[str]) -> int | None:
     return int(text)
 
 
-async def read_pixels(request: Request, max_body_bytes: int) -> tuple[NDArray[np.uint8], Any]:
-    """Images uint8 (n, 28, 28) and the model's name from a JSON body. Raises RequestError 400, 413, 415 or 422."""
+async def read_json(request: Request, max_body_bytes: int, hint: str) -> tuple[Any, bytes]:
+    """The JSON in a body, and the body. Raises RequestError 400, 413 or 415, with `hint` at what would be right."""
     if content_type(request) not in ("application/json", ""):
-        raise RequestError(415, f"the content type is {content_type(request)[:60]!r}; {PIXELS_HINT}")
+        raise RequestError(415, f"the content type is {content_type(request)[:60]!r}; {hint}")
     body = await read_body(request, max_body_bytes)
     try:
-        content = orjson.loads(body)
+        return orjson.loads(body), body
     except ValueError:
-        raise RequestError(400, f"the body is not valid JSON; {PIXELS_HINT}") from None
+        raise RequestError(400, f"the body is not valid JSON; {hint}") from None
+
+
+async def read_pixels(request: Request, max_body_bytes: int) -> tuple[NDArray[np.uint8], Any]:
+    """Images uint8 (n, 28, 28) and the model's name from a JSON body. Raises RequestError 400, 413, 415 or 422."""
+    content, body = await read_json(request, max_body_bytes, PIXELS_HINT)
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise RequestError(422, f"`images` is missing or not a list; {PIXELS_HINT}")
     if unknown := content.keys() - {"images", "model"}:
