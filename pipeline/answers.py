@@ -19,20 +19,21 @@ def answer_images(
     `prediction` (the most probable class), `confidence` (its probability), `probabilities`, `uncertain`, and as
     `reason` "blank", "not_a_digit" (by `score`, where there is one), "low_confidence" (below `threshold`) or None.
     """
-    blank = (images == 0).all(axis=(1, 2)).tolist()
+    inked = list(np.any(images, axis=(1, 2)))
     answers = classifier.probabilities(images)
     refused = score.refuses(answers, images).tolist() if score else [False] * len(images)
+    predictions, confidences = answers.argmax(axis=1).tolist(), answers.max(axis=1).tolist()
     rows = []
-    for probabilities, empty, strange in zip(answers, blank, refused, strict=True):
-        prediction = int(probabilities.argmax())
-        confidence = float(probabilities[prediction])
+    for prediction, confidence, probabilities, drawn, strange in zip(
+        predictions, confidences, answers.tolist(), inked, refused, strict=True
+    ):
         doubt = "not_a_digit" if strange else "low_confidence" if confidence < threshold else None
-        reason = "blank" if empty else doubt
+        reason = doubt if drawn else "blank"
         rows.append(
             {
                 "prediction": prediction,
                 "confidence": confidence,
-                "probabilities": probabilities.tolist(),
+                "probabilities": probabilities,
                 "uncertain": reason is not None,
                 "reason": reason,
             }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Images = NDArray[np.uint8]
+Lines = NDArray[np.uint32]
 Probabilities = NDArray[np.floating[Any]]
 
 SIDE = 28
@@ -22,11 +23,12 @@ ARRAYS = ("mean", "deviation", "hidden", "hidden_bias", "output")
 
 
 def _sums() -> Floats:
-    """Weights (784, 54) that give as sums over pixels: ink by field, its four moments, ink in the outer fields."""
+    """Weights (784, 55) that give as sums over pixels: ink by field, all, its four moments, ink in the outer fields."""
     rows, columns = np.divmod(np.arange(SIDE * SIDE), SIDE)
     fields = np.eye(FIELDS)[rows // 4 * 7 + columns // 4]
     border = (np.minimum(rows, columns) < 4) | (np.maximum(rows, columns) >= SIDE - 4)
-    return np.column_stack([fields, rows, columns, rows**2, columns**2, border]).astype(np.float32)
+    sums = [fields, np.ones(SIDE * SIDE), rows, columns, rows**2, columns**2, border]
+    return np.column_stack(sums).astype(np.float32)
 
 
 SUMS = _sums()
@@ -40,66 +42,68 @@ def picture_measures(images: Images) -> Floats:
     by row and column, and how much it differs from its mirror images and from itself upside down. Where the ink lies
     is left out: MNIST's centre is half a pixel off, and a score would take that for the mark of a digit.
     """
-    count = len(images)
-    flat = images.reshape(count, SIDE * SIDE)
+    flat = images.reshape(-1, SIDE * SIDE)
     ink = flat * np.float32(1 / 255)
     sums = ink @ SUMS
-    total = np.maximum(sums[:, :FIELDS].sum(axis=1, keepdims=True), np.float32(1e-3))
-    centre = sums[:, FIELDS : FIELDS + 2] / total
-    variance = sums[:, FIELDS + 2 : FIELDS + 4] / total - centre * centre
-    inked = images > 127
-    pixels = np.maximum(inked.sum(axis=(1, 2)), 1)[:, None]
-    lines = np.concatenate([inked, inked.transpose(0, 2, 1)], axis=1)  # 28 rows, then 28 columns
-    changes = (lines[:, :, 1:] != lines[:, :, :-1]).sum(axis=2).reshape(count, 2, SIDE)
-    both = changes.sum(axis=2)
-    grey = ((flat - np.uint8(41)) < 174).sum(axis=1)[:, None]  # 41 to 214: below 41 a uint8 wraps around
-    mirrored = 2 * np.abs(ink.take(HALF, axis=1) - ink.take(MIRRORED, axis=1)).sum(axis=2)
-    groups = [
-        sums[:, :FIELDS],
-        total,
-        grey / pixels,
-        both.sum(axis=1, keepdims=True) / pixels,
-        both,
-        changes.max(axis=2),
-        lines.any(axis=2).reshape(count, 2, SIDE).sum(axis=2),
-        sums[:, FIELDS + 4 :],
-        euler_number(inked)[:, None],
-        variance,
-        mirrored / total,
-    ]
-    return np.concatenate(groups, axis=1, dtype=np.float32)
+    total = np.maximum(sums[:, FIELDS : FIELDS + 1], np.float32(1e-3))
+    moments = sums[:, FIELDS + 1 : FIELDS + 5] / total
+    lines = pack_lines(images)
+    changes = np.bitwise_count(lines ^ (lines << 1))
+    both = np.add.reduce(changes, axis=2)
+    edges = both[:, :1] + both[:, 1:]
+    pixels = np.add.reduce(np.bitwise_count(lines[:, 0]), axis=1, keepdims=True)
+    inked = np.maximum(pixels, 1)
+    grey = np.add.reduce((flat - np.uint8(41)) < 174, axis=1, keepdims=True)  # 41 to 214: below, a uint8 wraps around
+    halves = ink.take(HALVES, axis=1)
+    mirrored = np.add.reduce(np.abs(halves[:, 0] - halves[:, 1]), axis=2)
+    measures = np.empty((len(images), FIELDS + 16), np.float32)
+    measures[:, :FIELDS] = sums[:, :FIELDS]
+    measures[:, FIELDS : FIELDS + 1] = total
+    rest = measures[:, FIELDS + 1 :]
+    rest[:, :1] = grey / inked
+    rest[:, 1:2] = edges / inked
+    rest[:, 2:4] = both
+    rest[:, 4:6] = np.maximum.reduce(changes, axis=2)
+    rest[:, 6:8] = np.add.reduce(lines != 0, axis=2)
+    rest[:, 8:9] = sums[:, FIELDS + 5 :]
+    rest[:, 9:10] = count_corners(lines[:, 0]) - edges / 2 - pixels  # corners - edges + areas: Euler's formula
+    rest[:, 10:12] = moments[:, 2:] - moments[:, :2] * moments[:, :2]
+    rest[:, 12:] = mirrored * (2 / total)
+    return measures
 
 
-def _pairs() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pixels (3, 392) and those that take their places in the picture mirrored, upside down, and both."""
-    places = np.arange(SIDE * SIDE).reshape(SIDE, SIDE)
-    left, top, first = places[:, : SIDE // 2], places[: SIDE // 2], places[: SIDE // 2]
-    right, bottom, last = (
-        places[:, : SIDE // 2 - 1 : -1],
-        places[: SIDE // 2 - 1 : -1],
-        places[: SIDE // 2 - 1 : -1, ::-1],
-    )
-    return np.stack([left.ravel(), top.ravel(), first.ravel()]), np.stack([right.ravel(), bottom.ravel(), last.ravel()])
+def pack_lines(images: Images) -> Lines:
+    """The inked pixels (above 127) of rows and of columns as bits: uint32 (n, 2, 28), the first pixel the lowest bit.
 
-
-HALF, MIRRORED = _pairs()
-
-
-def euler_number(inked: NDArray[np.bool_]) -> NDArray[np.floating[Any]]:
-    """Pieces minus holes of bool (n, 28, 28), (n,); ink that touches at corners is one piece.
-
-    A quarter of the 2x2 fields with one inked pixel, minus those with three, minus twice those with a diagonal two.
-    Gray: Local properties of binary images in two dimensions (1971).
+    A line in one number makes counting eight times as fast as pixels one by one.
     """
-    padded = np.zeros((len(inked), SIDE + 2, SIDE + 2), np.uint8)
-    padded[:, 1:-1, 1:-1] = inked
-    pattern = padded[:, :-1] + 2 * padded[:, 1:]  # a column of two as a number; then two columns
-    pattern = pattern[:, :, :-1] + 4 * pattern[:, :, 1:]
-    weights: NDArray[np.floating[Any]] = QUARTERS[pattern].sum(axis=(1, 2))
-    return weights
+    inked = np.empty((len(images), 2, SIDE, SIDE), np.bool_)
+    np.greater(images, 127, out=inked[:, 0])
+    inked[:, 1] = inked[:, 0].transpose(0, 2, 1)
+    packed: Lines = np.packbits(inked, axis=3, bitorder="little").view("<u4")[..., 0]
+    return packed
 
 
-QUARTERS = np.array([0, 1, 1, 0, 1, 0, -2, -1, 1, -2, 0, -1, 0, -1, -1, 0], np.float32) / 4
+def _halves() -> NDArray[np.intp]:
+    """Pixels (2, 3, 392): halves, and what takes their places in the picture mirrored, upside down, and both."""
+    places = np.arange(SIDE * SIDE).reshape(SIDE, SIDE)
+    middle = SIDE // 2
+    left, top = places[:, :middle], places[:middle]
+    right, bottom, last = places[:, ::-1][:, :middle], places[::-1][:middle], places[::-1, ::-1][:middle]
+    return np.stack([part.ravel() for part in (left, top, top, right, bottom, last)]).reshape(2, 3, -1)
+
+
+HALVES = _halves()
+
+
+def count_corners(rows: Lines) -> NDArray[np.integer[Any]]:
+    """Corners of all inked squares, (n, 1), those of several squares once; `rows`: bits, uint32 (n, 28)."""
+    wide = rows | (rows << 1)
+    corners = np.empty((len(rows), SIDE + 1), np.uint32)
+    corners[:, :-1] = wide
+    corners[:, -1] = 0
+    corners[:, 1:] |= wide
+    return np.add.reduce(np.bitwise_count(corners), axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def features(probabilities: Probabilities, images: Images, mean: Floats, deviati
     off = (picture_measures(images) - mean[classes]) / deviation[classes]
     off = np.minimum(np.maximum(off, -FAR), FAR)
     squares = off * off
-    fields = squares[:, :FIELDS] @ np.full((FIELDS, 1), 1 / FIELDS, np.float32)
+    fields = np.add.reduce(squares[:, :FIELDS], axis=1, keepdims=True) / np.float32(FIELDS)
     logarithms = np.log(np.maximum(probabilities, 1e-6))
     parts = [logarithms, fields, np.sqrt(fields), off[:, FIELDS:], squares[:, FIELDS:]]
     return np.concatenate(parts, axis=1, dtype=np.float32)

@@ -23,6 +23,7 @@ from pipeline.preprocessing import Digit, to_digit
 from pipeline.segmentation import Box, find_digits
 from serving.access import Access
 from serving.answers import answer, answer_number, describe
+from serving.batching import Batcher
 from serving.docs import docs_page
 from serving.explain import evidence
 from serving.feedback import Feedback, read_feedback
@@ -60,7 +61,7 @@ def create_app(
 
     `bentoml` answers `/metrics` and `/schema.json`, which clients need the key for as for all that is not read only.
     """
-    access, feedback_desk = Access(settings), Feedback()
+    access, feedback_desk, batcher = Access(settings), Feedback(), Batcher()
 
     def keep(request: Request, dataset: str, images: NDArray[np.uint8], *answers: list[dict[str, Any]]) -> Headers:
         """Log what each model answered to `images`, uint8 (n, 28, 28); the answer's headers say whether it is.
@@ -135,7 +136,7 @@ def create_app(
     async def predict_pixels(request: Request) -> Response:
         images, name = await read_pixels(request, settings.max_body_bytes)
         served = models()
-        rows = answer(choose_model(served, name), images)
+        rows = await batcher.answer(choose_model(served, name), images)
         headers = keep(request, served.dataset, images, rows)
         return JSONResponse({"results": identify(rows, request.state.request_id)}, headers=headers)
 

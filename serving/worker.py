@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from serving.requests import RequestError, choose_model, parse_pixels
 from serving.settings import Settings
 from serving.tracing import traced
 
+SWITCH_SECONDS = 0.0005  # Python's 0.005 let the log's thread hold up answers for so long, each time it writes
 STARTING_SECONDS = 60  # within which a damaged model counts as found on start
 PACKAGED = Path(__file__).with_name("packaged.json")  # written by the stage `package`: champion, tags and versions
 _served: list[Models] = []  # the models of this process: one element, replaced as a whole
@@ -52,6 +54,7 @@ def start(settings: Settings) -> None:
     except DamagedModel:
         end_supervisor()
         raise
+    sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()  # what was loaded stays: no collection among requests walks through it again
 
