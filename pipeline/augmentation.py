@@ -10,44 +10,49 @@ SIDE = 28
 Tensor = Any
 
 
-def distort(images: Tensor, seed: Tensor, settings: Augmentation) -> Tensor:
-    """Distort float32 images (n, 28, 28) of 0..1, ink bright; the same `seed`, int (2,), gives the same result."""
+def distort(images: Tensor, seed: Tensor, settings: Augmentation, strength: Tensor | float = 1.0) -> Tensor:
+    """Distort float32 images (n, 28, 28) of 0..1, ink bright; the same `seed`, int (2,), gives the same result.
+
+    Distances and angles are multiplied by `strength`, as is the share of degraded images.
+    """
     seeds = tf.unstack(tf.random.split(seed, 4))
     if settings.stroke:
         images = change_strokes(images, seeds[0], settings.stroke)
-    rows, columns = affine_grid(tf.shape(images)[0], seeds[1], settings)
+    rows, columns = affine_grid(tf.shape(images)[0], seeds[1], settings, strength)
     if settings.elastic:
-        displacement = elastic_displacement(tf.shape(images)[0], seeds[2], settings.elastic, settings.smoothness)
+        deviation = strength * settings.elastic
+        displacement = elastic_displacement(tf.shape(images)[0], seeds[2], deviation, settings.smoothness)
         rows, columns = rows + displacement[..., 0], columns + displacement[..., 1]
     images = sample(images, rows, columns)
-    return degrade(images, seeds[3], settings) if settings.degraded else images
+    return degrade(images, seeds[3], settings, strength) if settings.degraded else images
 
 
-def degrade(images: Tensor, seed: Tensor, settings: Augmentation) -> Tensor:
+def degrade(images: Tensor, seed: Tensor, settings: Augmentation, strength: Tensor | float = 1.0) -> Tensor:
     """Take the picture badly, in the `degraded` share of the images: blurred, partly covered, unevenly lit, noisy.
 
-    Every change has a random strength of its own in each image, so that many have one or two of them.
+    Every change has a random strength of its own in each image, so that many have one or two of them; `strength`
+    multiplies the share.
     """
     seeds = tf.unstack(tf.random.split(seed, 5))
     count = tf.shape(images)[0]
 
-    def strength(most: float, seed: Tensor) -> Tensor:
+    def amount(most: float, seed: Tensor) -> Tensor:
         """Between 0, which half of the images get, and `most`: float32 (n, 1, 1)."""
         return most * tf.maximum(tf.random.stateless_uniform((count, 1, 1), seed, -1.0, 1.0), 0.0)
 
     changed = images
     if settings.blur:
-        changed += strength(settings.blur, seeds[0]) * (blurred(changed) - changed)
+        changed += amount(settings.blur, seeds[0]) * (blurred(changed) - changed)
     if settings.erase:
         changed = erase(changed, seeds[1], settings.erase)
     if settings.light:
         corners = tf.random.stateless_uniform((count, 3, 3, 1), seeds[2])
         light = tf.image.resize(corners, (SIDE, SIDE), method="bicubic")[..., 0]
-        changed += strength(settings.light, seeds[2] + 1) * (light - changed)
+        changed += amount(settings.light, seeds[2] + 1) * (light - changed)
     if settings.noise:
         noise = tf.random.stateless_normal(tf.shape(images), seeds[3])
-        changed += strength(settings.noise, seeds[3] + 1) * noise
-    chosen = tf.random.stateless_uniform((count, 1, 1), seeds[4]) < settings.degraded
+        changed += amount(settings.noise, seeds[3] + 1) * noise
+    chosen = tf.random.stateless_uniform((count, 1, 1), seeds[4]) < strength * settings.degraded
     return tf.where(chosen, tf.clip_by_value(changed, 0.0, 1.0), images)
 
 
@@ -90,10 +95,10 @@ def change_strokes(images: Tensor, seed: Tensor, share: float) -> Tensor:
     return images + weight * (target - images)
 
 
-def affine_grid(count: Tensor, seed: Tensor, settings: Augmentation) -> tuple[Tensor, Tensor]:
+def affine_grid(count: Tensor, seed: Tensor, settings: Augmentation, strength: Tensor) -> tuple[Tensor, Tensor]:
     """Where each pixel of the result lies in the original: rows and columns, float32 (n, 28, 28)."""
     radians = 3.141592653589793 / 180
-    draw = tf.random.stateless_uniform((6, count, 1, 1), seed, -1.0, 1.0)
+    draw = strength * tf.random.stateless_uniform((6, count, 1, 1), seed, -1.0, 1.0)
     angle = draw[0] * (settings.rotation * radians)
     slant = tf.tan(draw[1] * (settings.shear * radians))
     scale_row, scale_column = 1 + draw[2] * settings.scale, 1 + draw[3] * settings.scale
@@ -105,7 +110,7 @@ def affine_grid(count: Tensor, seed: Tensor, settings: Augmentation) -> tuple[Te
     return turned_row + centre + draw[4] * settings.shift, turned_column + centre + draw[5] * settings.shift
 
 
-def elastic_displacement(count: Tensor, seed: Tensor, deviation: float, smoothness: int) -> Tensor:
+def elastic_displacement(count: Tensor, seed: Tensor, deviation: Tensor, smoothness: int) -> Tensor:
     """Random displacements (n, 28, 28, 2): normal with `deviation` pixels at control points `smoothness` pixels apart.
 
     After Simard, Steinkraus, Platt: Best practices for convolutional neural networks (ICDAR 2003), with a bicubic

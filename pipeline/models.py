@@ -23,12 +23,13 @@ def mlp(images: Tensor, classes: int, widths: Sequence[int], dropout: float = 0.
 
 
 def cnn(images: Tensor, classes: int, filters: Sequence[int], dropout: float = 0.0) -> Tensor:
-    """Three convolutions with shared weights, 5x5, 3x3, 3x3, the first two pooled; then one layer for the classes."""
-    first, second, third = filters
+    """Four convolutions with shared weights, one 5x5, three 3x3, two of them pooled; then one layer for the classes."""
+    first, second, third, fourth = filters
     features = contrast(images)
     features = _convolution(features, first, kernel=5, padding="valid", pooling=2)
-    features = _convolution(features, second, padding="valid", pooling=2)
-    features = _convolution(features, third)
+    features = _convolution(features, second, padding="valid")
+    features = _convolution(features, third, padding="valid", pooling=2)
+    features = _convolution(features, fourth)
     return _classes(layers.Dropout(dropout)(layers.Flatten()(features)), classes)
 
 

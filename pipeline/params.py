@@ -55,6 +55,8 @@ class Augmentation(Settings):
     erase: Share = 0.0
     light: Share = 0.0
     noise: Share = 0.0
+    calm: Share = 0.0
+    calm_strength: Share = 0.4
 
 
 class Model(Settings):

@@ -139,6 +139,7 @@ def fit_member(
         with quiet():
             history = network.fit(
                 batches(train, classes, settings, passes),
+                steps_per_epoch=passes * steps_per_pass,
                 validation_data=(val.images.astype(np.float32) / 255, keras.utils.to_categorical(val.labels, classes)),
                 validation_batch_size=500,
                 epochs=settings.epochs,
@@ -185,19 +186,26 @@ def make_optimizer(settings: Model, steps: int) -> keras.optimizers.Optimizer:
 
 
 def batches(split: Split, classes: int, settings: Model, passes: int = 1) -> tf.data.Dataset:
-    """Shuffled, distorted batches, `passes` times over: float32 (b, 28, 28) of 0..1, one-hot labels (b, classes)."""
+    """Shuffled, distorted batches of all epochs: float32 (b, 28, 28) of 0..1, one-hot labels (b, classes).
+
+    An epoch is `passes` times over the images. In the last share of them, `calm`, all distortions are weaker.
+    """
     size = min(settings.batch_size, len(split.labels))
+    times, distortions = settings.epochs * passes, settings.augmentation
+    calm_from = round((1 - distortions.calm) * times * (len(split.labels) // size))
     labels = keras.utils.to_categorical(split.labels, classes)
     data = tf.data.Dataset.from_tensor_slices((split.images, labels))
     data = data.shuffle(len(split.labels), seed=settings.seed, reshuffle_each_iteration=True)
-    data = data.batch(size, drop_remainder=True).repeat(passes)
-    seeds = tf.data.Dataset.random(settings.seed, rerandomize_each_iteration=True).batch(2)
+    data = data.batch(size, drop_remainder=True).repeat(times).enumerate()
+    seeds = tf.data.Dataset.random(settings.seed).batch(2)
 
-    def prepare(batch: tuple[Any, Any], seed: Any) -> tuple[Any, Any]:
-        images = tf.cast(batch[0], tf.float32) / 255
-        if settings.augmentation == Augmentation():
-            return images, batch[1]
-        return distort(images, tf.cast(seed % 2**31, tf.int32), settings.augmentation), batch[1]
+    def prepare(numbered: tuple[Any, tuple[Any, Any]], seed: Any) -> tuple[Any, Any]:
+        step, (pixels, answers) = numbered
+        images = tf.cast(pixels, tf.float32) / 255
+        if distortions == Augmentation():
+            return images, answers
+        strength = tf.where(step < calm_from, 1.0, distortions.calm_strength)
+        return distort(images, tf.cast(seed % 2**31, tf.int32), distortions, strength), answers
 
     return tf.data.Dataset.zip(data, seeds).map(prepare, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 

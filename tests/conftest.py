@@ -94,7 +94,7 @@ def shrink(params: dict[str, Any]) -> None:
     for model in params["models"].values():
         model |= {"epochs": 2, "minimum_steps": 240, "batch_size": 64, "threads": 1}
     params["models"]["mlp"]["arguments"] = {"widths": [64]}
-    params["models"]["cnn"]["arguments"] = {"filters": [8, 16, 32]}
+    params["models"]["cnn"]["arguments"] = {"filters": [8, 8, 16, 32]}
     params["inside"] |= {"epochs": 2, "minimum_steps": 240, "batch_size": 64}
     params["evaluate"]["latency_calls"] = 20
     params["compare"]["resamples"] = 200

@@ -98,7 +98,7 @@ class Runner:
             (self.programs / name).write_text(content)
             (self.programs / name).chmod(0o755)
         self.git("checkout", "-q", "-B", "main")
-        self.git("add", "-A", ":!.venv")
+        self.git("add", "-A")
         self.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "metrics")
         subprocess.run(["git", "clone", "-q", "--bare", str(self.folder), str(self.origin)], check=True)
         self.git("remote", "add", "origin", self.origin.as_uri())

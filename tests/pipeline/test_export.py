@@ -23,7 +23,7 @@ def model() -> keras.Model:
     """A CNN that tells the drawn digits apart."""
     keras.utils.set_random_seed(0)
     images, labels = drawn_digits(20)
-    network = build("cnn", 10, {"filters": [8, 8, 16]})
+    network = build("cnn", 10, {"filters": [8, 8, 16, 16]})
     network.compile(optimizer=keras.optimizers.Adam(0.01), loss=keras.losses.SparseCategoricalCrossentropy(True))
     network.fit(images.astype(np.float32) / 255, labels, epochs=15, batch_size=20, verbose=0)
     return with_probabilities(network, 0.7)
@@ -45,7 +45,7 @@ def test_the_small_format_is_chosen_where_it_costs_nothing(model, val) -> None:
 
 
 def test_float32_is_chosen_where_int8_costs_too_much(model, val, monkeypatch) -> None:
-    broken = with_probabilities(build("cnn", 10, {"filters": [8, 8, 16]}), 1.0)
+    broken = with_probabilities(build("cnn", 10, {"filters": [8, 8, 16, 16]}), 1.0)
     convert = exporting.convert
     monkeypatch.setattr(exporting, "convert", lambda m, quantize: convert(broken if quantize else m, quantize))
     exported = exporting.export(model, val, LIMITS)
@@ -54,7 +54,7 @@ def test_float32_is_chosen_where_int8_costs_too_much(model, val, monkeypatch) ->
 
 
 def test_an_export_that_disagrees_with_keras_stops(model, val, monkeypatch) -> None:
-    other = with_probabilities(build("cnn", 10, {"filters": [8, 8, 16]}), 1.0)
+    other = with_probabilities(build("cnn", 10, {"filters": [8, 8, 16, 16]}), 1.0)
     convert = exporting.convert
     monkeypatch.setattr(exporting, "convert", lambda m, quantize: convert(other, quantize))
     with pytest.raises(PipelineError, match="disagrees with Keras"):

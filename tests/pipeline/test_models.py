@@ -9,7 +9,7 @@ from pipeline.terminal import PipelineError
 
 SMALL = {
     "mlp": {"widths": [16]},
-    "cnn": {"filters": [4, 4, 8]},
+    "cnn": {"filters": [4, 4, 8, 8]},
     "vgg": {"filters": [4, 8], "depth": 2},
     "residual": {"filters": [8, 8]},
     "densenet": {"growth": 4, "depth": 2},
@@ -39,8 +39,9 @@ def test_costs_by_hand() -> None:
     mlp = models.build("mlp", 10, {"widths": [128]})
     assert models.multiply_adds(mlp) == 784 * 128 + 128 * 10
     assert mlp.count_params() == 784 * 128 + 4 * 128 + 128 * 10 + 10  # batch normalisation has 4 numbers a unit
-    cnn = models.build("cnn", 10, {"filters": [32, 64, 128]})
-    by_layer = [25 * 32 * 24 * 24, 9 * 32 * 64 * 10 * 10, 9 * 64 * 128 * 5 * 5, 5 * 5 * 128 * 10]
+    cnn = models.build("cnn", 10, {"filters": [28, 40, 64, 128]})
+    kernels = [25 * 28, 9 * 28 * 40, 9 * 40 * 64, 9 * 64 * 128]
+    by_layer = [kernel * side**2 for kernel, side in zip(kernels, [24, 10, 8, 4], strict=True)] + [4 * 4 * 128 * 10]
     assert models.multiply_adds(cnn) == sum(by_layer)
 
 

@@ -39,10 +39,10 @@ def test_what_params_do_not_know_is_refused_and_changes_nothing(params) -> None:
 
 
 def test_arguments_for_dvc_say_the_same() -> None:
-    changes = {"models": {"cnn": {"epochs": 3, "arguments": {"filters": [4, 8, 8]}, "precision": "float32"}}}
+    changes = {"models": {"cnn": {"epochs": 3, "arguments": {"filters": [4, 8, 8, 8]}, "precision": "float32"}}}
     words = shlex.split(override.arguments(changes))
     assert words == [
-        "-S", "++models.cnn.epochs=3", "-S", "++models.cnn.arguments.filters=[4,8,8]",
+        "-S", "++models.cnn.epochs=3", "-S", "++models.cnn.arguments.filters=[4,8,8,8]",
         "-S", "++models.cnn.precision=float32",
     ]  # fmt: skip
 

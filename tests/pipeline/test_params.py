@@ -69,4 +69,4 @@ def test_the_bar_of_an_unnamed_model_is_the_default() -> None:
 def test_parameters_are_flattened_as_dvc_names_them() -> None:
     flat = flatten(load_params().models["cnn"], "models.cnn")
     assert flat["models.cnn.optimizer.name"] == "adamw"
-    assert flat["models.cnn.arguments.filters"] == [32, 64, 128]
+    assert flat["models.cnn.arguments.filters"] == [28, 40, 64, 128]
