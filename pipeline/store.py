@@ -160,6 +160,11 @@ def insert_many(connection: sql.Connection, table: sql.Table, rows: Sequence[tup
         connection.exec_driver_sql(statement, tuple(itertools.chain.from_iterable(chunk)))
 
 
+def reason_of(error: Exception) -> str:
+    """The first line of what a database driver says, without the statement."""
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0][:200]
+
+
 def driver_time(engine: sql.Engine, seconds: float) -> Any:
     """A Unix time as SQLAlchemy would hand it to the driver."""
     time = datetime.fromtimestamp(seconds, UTC)

@@ -1,4 +1,4 @@
-"""The prediction log: answers go into a bounded queue, and a thread of each worker writes them to the database."""
+"""The prediction log: answers go into a bounded queue, and a thread of each worker hands them to its writer."""
 
 import hashlib
 import hmac
@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from pipeline import store
 from serving.answers import parse_answer_id
+from serving.log_writer import Entry, Refused, Writer
 from serving.logs import log as logger
 from serving.settings import Settings
 
 MOST_WAITING = 20_000  # pictures in a worker's queue, about 20 MB
-BATCH = 1000  # pictures written in one transaction, about
+BATCH = 250  # pictures written in one transaction, about; handing over more at once would hold up answers
 FLUSH_SECONDS = 0.5  # a killed worker loses no more than this, and the transaction under way
 TRY_AGAIN_SECONDS = 1.0  # while the database cannot be used
 HOUSEKEEPING_SECONDS = 60.0
@@ -55,7 +56,7 @@ class Answered(NamedTuple):
     time: float
     latency_ms: float
     pixels: NDArray[np.uint8]
-    verdicts: Sequence[Sequence[tuple[Any, ...]]]
+    verdicts: list[list[tuple[Any, ...]]]
 
 
 @lru_cache(1)
@@ -84,11 +85,11 @@ def metrics() -> SimpleNamespace:
 class PredictionLog:
     """Takes answers without ever waiting for the database, and keeps what people say of them.
 
-    The event loop alone calls `record`; the thread alone writes.
+    The event loop alone calls `record`; the thread alone hands over to the writer.
     """
 
     def __init__(self, url: sql.URL, key: str, max_days: float, max_rows: int) -> None:
-        self._engine = store.connect(url)
+        self._engine, self._writer = store.connect(url), Writer(url)
         self._key, self._max_days, self._max_rows = key, max_days, max_rows
         self._queue: deque[Answered] = deque()
         self._closing = threading.Event()
@@ -135,15 +136,17 @@ class PredictionLog:
                 connection.execute(store.labels.insert().values(**row, client=self._hash(who)))
         except sql.exc.SQLAlchemyError as error:
             self._metrics.failures.inc()
-            raise Unreachable(reason_of(error)) from None
+            raise Unreachable(store.reason_of(error)) from None
 
     def close(self) -> None:
         """Write what waits, if that is possible within two seconds."""
         self._closing.set()
         self._thread.join(2)
+        self._writer.close()
         self._engine.dispose()
 
     def _run(self) -> None:
+        self._writer.start()
         going = True
         while going:
             batch, going = self._next_batch()
@@ -174,33 +177,19 @@ class PredictionLog:
         written = False
         with self._said_once():
             self._prepare()
-            pictures: list[tuple[Any, ...]] = []
-            predictions: list[tuple[Any, ...]] = []
-            for answered in batch:
-                for picture, rows in self._rows(answered):
-                    pictures.append(picture)
-                    predictions += rows
+            count = sum(len(answered.pixels) for answered in batch)
             try:
-                with self._engine.begin() as connection:
-                    store.insert_many(connection, store.pictures, pictures)
-                    store.insert_many(connection, store.predictions, predictions)
-                self._metrics.written.inc(len(pictures))
-            except (sql.exc.DataError, sql.exc.IntegrityError):  # these rows will never be taken
-                self._metrics.lost.labels("refused").inc(len(pictures))
+                self._writer.write([self._entry(answered) for answered in batch])
+                self._metrics.written.inc(count)
+            except Refused:
+                self._metrics.lost.labels("refused").inc(count)
             written = True
-            self._done += len(pictures)
+            self._done += count
         return written
 
-    def _rows(self, answered: Answered) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
-        """The rows of each picture: its own, and one for each model; in the order of the tables' columns."""
-        moment, client = store.driver_time(self._engine, answered.time), self._hash(answered.who)
-        for position, pixels in enumerate(answered.pixels):
-            place = (answered.request_id, position)
-            content = pixels.tobytes()
-            said = []
-            for model, version, *verdict in (rows[position] for rows in answered.verdicts):
-                said.append((*place, model, moment, answered.route, version, *verdict, answered.latency_ms, client))
-            yield (*place, moment, answered.dataset, hashlib.sha256(content).hexdigest(), content), said
+    def _entry(self, answered: Answered) -> Entry:
+        request_id, dataset, route, who, moment, latency_ms, pixels, verdicts = answered
+        return Entry(request_id, dataset, route, self._hash(who), moment, latency_ms, pixels.tobytes(), verdicts)
 
     def _prepare(self) -> None:
         """The tables, and the key of the hashes, before the first row."""
@@ -242,7 +231,7 @@ class PredictionLog:
             if not self._failing:
                 logger.error(
                     "the prediction log's database cannot be used (%s); answers go on, and up to %d wait to be logged",
-                    reason_of(error),
+                    store.reason_of(error),
                     MOST_WAITING,
                 )
             self._failing = True
@@ -252,8 +241,3 @@ def open_log(settings: Settings) -> PredictionLog:
     """The log that the settings ask for."""
     key = settings.hash_key.get_secret_value() if settings.hash_key else ""
     return PredictionLog(store.database_url(), key, settings.log_max_days, settings.log_max_rows)
-
-
-def reason_of(error: Exception) -> str:
-    """The first line of what a database driver says, without the statement."""
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0][:200]

@@ -1,12 +1,17 @@
 """The prediction log: what it writes, and that neither a slow nor a lost database is ever waited for."""
 
 import logging
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import sqlalchemy as sql
 
@@ -14,6 +19,7 @@ from pipeline import store
 from serving import prediction_log
 from serving.answers import new_request_id
 from serving.prediction_log import VERDICT, Ambiguous, Answered, NotLogged, PredictionLog, Unreachable
+from tests.conftest import REPOSITORY
 from tests.postgres import running_postgres
 
 ROW = {"version": "3", "prediction": 8, "confidence": 0.9, "uncertain": True, "reason": "low_confidence"}
@@ -53,6 +59,13 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen within 60 s"
         time.sleep(0.02)
+
+
+def runs(process_id: int) -> bool:
+    try:
+        return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def counted(name: str) -> float:
@@ -163,6 +176,39 @@ def test_a_restarted_postgresql_is_used_again(monkeypatch: pytest.MonkeyPatch) -
             server.start()
             wait_for(lambda: log._done == 2)
             assert len(rows(store.pictures)) == 2
+
+
+def test_a_killed_writer_is_replaced(database: str) -> None:
+    with opened() as log:
+        log.record(answered())
+        wait_for(lambda: log._done == 1)
+        before = counted("digits_log_failures_total")
+        assert log._writer._process is not None
+        os.kill(log._writer._process.pid, signal.SIGKILL)
+        log._writer._process.wait(10)
+        log.record(answered())
+        wait_for(lambda: log._done == 2)
+        assert counted("digits_log_failures_total") == before
+    assert len(rows(store.pictures)) == 2
+
+
+WORKER = """
+import os, signal, time
+from tests.serving.test_prediction_log import answered, opened, rows, store
+with opened() as log:
+    log.record(answered())
+    while log._done < 1:
+        time.sleep(0.02)
+    print(log._writer._process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_writer_ends_with_its_worker(database: str) -> None:
+    worker = subprocess.run([sys.executable, "-c", WORKER], cwd=REPOSITORY, capture_output=True, text=True)
+    assert worker.returncode == -signal.SIGKILL, worker.stderr
+    wait_for(lambda: not runs(int(worker.stdout)))
+    assert len(rows(store.pictures)) == 1
 
 
 def test_rows_that_are_never_taken_hold_up_no_others(database: str) -> None:
