@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -29,9 +29,9 @@ Point = dict[str, float]
 class Clock:
     """Processor and wall time of training alone: stands still while the test images are answered."""
 
-    def __init__(self, accuracy: Callable[[], float], steps: int) -> None:
-        """`steps` of an epoch, after whose quarters `accuracy` is asked."""
-        self.accuracy = accuracy
+    def __init__(self, accuracy: Callable[[], float], steps: int, output: TextIO | None = None) -> None:
+        """`steps` of an epoch, after whose quarters `accuracy` is asked; `output`: standard output unless given."""
+        self.accuracy, self.output = accuracy, output
         self.quarters = {round(steps * part / 4): part / 4 for part in (1, 2, 3, 4)}
         self.cpu = self.wall = 0.0
         self.start()
@@ -48,7 +48,7 @@ class Clock:
         self.wall += time.perf_counter() - self._wall
         epochs = epoch + self.quarters[step + 1]
         point = {"epochs": epochs, "cpu": self.cpu, "wall": self.wall, "accuracy": self.accuracy()}
-        print(json.dumps(point), flush=True)
+        print(json.dumps(point), file=self.output, flush=True)
         self.start()
 
 
@@ -70,10 +70,11 @@ def train_with_keras(name: str, epochs: int | None) -> None:
         settings = settings.model_copy(update={"epochs": epochs})
     train, val, test = (load_split(split) for split in ("train", "val", "test"))
     images = test.images.astype(np.float32) / 255
+    points = os.fdopen(os.dup(1), "w")  # training keeps what libraries write to standard output off the screen
 
     class Check(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
         def on_train_begin(self, logs: Any = None) -> None:
-            self.clock = Clock(self.accuracy, len(train.labels) // settings.batch_size)
+            self.clock = Clock(self.accuracy, len(train.labels) // settings.batch_size, points)
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.epoch = epoch
