@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -146,7 +146,8 @@ class PredictionLog:
         self._engine.dispose()
 
     def _run(self) -> None:
-        self._writer.start()
+        with suppress(OSError):  # tried again with the first batch
+            self._writer.start()
         going = True
         while going:
             batch, going = self._next_batch()

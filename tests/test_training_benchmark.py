@@ -1,9 +1,13 @@
 """The training benchmark: a clock that stands still while answers are checked, and a table that says who came first."""
 
 import json
+import os
+
+import pytest
 
 from benchmarks import training
 from benchmarks.training import KERAS, OURS, TORCH, Clock, ratios, reached, table
+from pipeline.silence import quiet
 
 
 def points(*accuracies: float, pace: float = 1.0) -> list[dict[str, float]]:
@@ -54,3 +58,10 @@ def test_the_table_says_how_many_times_sooner_ours_was_or_at_least_was() -> None
     assert "| 99.5% | CPU-s | 6.0 | never | never | > 3.3, > 5.0 |" in rows
     assert ratios({OURS: None, KERAS: 3.0}, results, "cpu") == ["-"]
     assert ratios({OURS: 2.0, KERAS: 3.0}, results, "cpu") == ["1.5"]
+
+
+def test_points_are_printed_while_what_libraries_say_is_not(capfd: pytest.CaptureFixture[str]) -> None:
+    with os.fdopen(os.dup(1), "w") as points, quiet():
+        os.write(1, b"a library's word")
+        Clock(lambda: 0.5, 4, points).step(0, 0)
+    assert [json.loads(line)["accuracy"] for line in capfd.readouterr().out.splitlines()] == [0.5]
