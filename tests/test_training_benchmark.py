@@ -6,7 +6,7 @@ import os
 import pytest
 
 from benchmarks import training
-from benchmarks.training import KERAS, OURS, TORCH, Clock, ratios, reached, table
+from benchmarks.training import KERAS, OURS, TORCH, Clock, Reached, ratios, reached, table
 from pipeline.silence import quiet
 
 
@@ -65,3 +65,11 @@ def test_points_are_printed_while_what_libraries_say_is_not(capfd: pytest.Captur
         os.write(1, b"a library's word")
         Clock(lambda: 0.5, 4, points).step(0, 0)
     assert [json.loads(line)["accuracy"] for line in capfd.readouterr().out.splitlines()] == [0.5]
+
+
+def test_who_has_reached_the_goal_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock(iter([0.98, 0.991]).__next__, 4, goal=0.99)
+    clock.step(0, 0)
+    with pytest.raises(Reached):
+        clock.step(0, 1)
+    assert len(capsys.readouterr().out.splitlines()) == 2
