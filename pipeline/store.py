@@ -129,8 +129,16 @@ def in_utc(time: datetime) -> datetime:
 
 
 def create_tables(engine: sql.Engine) -> None:
-    """Make the tables that are missing; several processes may do so at once."""
+    """Make the tables that are missing; several processes may do so at once.
+
+    Where nothing is missing, nothing is locked: PostgreSQL locks a table against writers before it finds its index.
+    """
     with engine.begin() as connection:
+        inspector = sql.inspect(connection)
+        there = {name: {index["name"] for index in inspector.get_indexes(name)} for name in inspector.get_table_names()}
+        wanted = {table.name: {index.name for index in table.indexes} for table in metadata.sorted_tables}
+        if all(name in there and indexes <= there[name] for name, indexes in wanted.items()):
+            return
         if engine.dialect.name == "postgresql":  # "if not exists" alone is no protection there
             connection.execute(sql.select(sql.func.pg_advisory_xact_lock(CREATING)))
         for table in metadata.sorted_tables:

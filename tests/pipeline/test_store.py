@@ -96,6 +96,14 @@ def test_retention_deletes_the_oldest_beyond_a_number(database: str) -> None:
     assert kept(engine) == ["0 hours", "1 hours", "2 hours", "3 hours"]
 
 
+def test_who_opens_the_database_waits_for_nobody_who_writes(database: str) -> None:
+    engine = store.open_store()
+    with ThreadPoolExecutor() as pool, engine.begin() as writer:
+        row = {"request_id": "one", "position": 0, "time": NOW, "dataset": "mnist", "digest": "0" * 64}
+        writer.execute(store.pictures.insert().values(**row, pixels=bytes(784)))
+        pool.submit(store.create_tables, store.connect(store.database_url())).result(timeout=30)
+
+
 def test_several_processes_may_open_a_new_database_at_once(database: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         secrets = list(pool.map(lambda number: store.shared_secret(store.open_store(), "key", str(number)), range(8)))
