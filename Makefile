@@ -9,6 +9,7 @@ PORT ?= 3000
 MLFLOW_PORT ?= 5000
 BASE_IMAGE ?= python:3.11-slim
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV_VERSION := 0.13.8
 PYTEST ?=

@@ -1,7 +1,6 @@
 """The process that writes a worker's answers into the database: in the worker, answers would wait for the rows."""
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -53,10 +52,9 @@ class Writer:
             return
         self.close()
         self._connection, there = Pipe()
-        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-m", "serving.log_writer", str(there.fileno())]
         self._process = subprocess.Popen(
-            command, pass_fds=[there.fileno()], env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL
+            command, cwd=Path(__file__).parents[1], pass_fds=[there.fileno()], stdin=subprocess.DEVNULL
         )
         there.close()  # now the process alone has it, and each sees when the other ends
         self._connection.send((self._url.render_as_string(hide_password=False), store.BUSY_SECONDS))

@@ -64,8 +64,8 @@ class Project:
         path.write_text(yaml.safe_dump(content, sort_keys=False))
 
     def environment(self, **more: str) -> dict[str, str]:
-        own = {"DATA_MIRROR", "MLFLOW_TRACKING_URI", "BENTOML_HOME", "PYTHONPATH", "VERSION", "REASON", "MAKEFLAGS"}
-        own |= {"MLFLOW_REGISTRY_URI"}  # MLflow sets it in the tests' own process
+        own = {"DATA_MIRROR", "MLFLOW_TRACKING_URI", "BENTOML_HOME", "PYTHONPATH", "VERSION", "REASON"}
+        own |= {"MAKEFLAGS", "MAKELEVEL", "MLFLOW_REGISTRY_URI"}  # set where make runs the tests; the last by MLflow
         prefixes = ("DIGITS_", "GITHUB_")
         kept = {name: text for name, text in os.environ.items() if name not in own and not name.startswith(prefixes)}
         return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **more}

@@ -152,7 +152,7 @@ def test_every_command_that_can_run_here_does(project: Project, tmp_path: Path) 
     asked = runner.said()
     tag = read_json(runner.folder / "reports" / "bento.json")["bento"].split(":")[1]
     assert f"docker push --quiet ghcr.io/octo/digits:{tag}" in asked and "password token" in asked
-    assert "gh pr create" not in asked  # nothing had changed in git
+    assert "gh pr create" not in asked, runner.git("log", "--all", "-2", "--stat", "-p")  # nothing had changed in git
     badges = subprocess.run(
         ["git", "-C", str(runner.origin), "show", "badges:retraining.svg"], capture_output=True, text=True, check=True
     ).stdout
