@@ -39,11 +39,13 @@ def ran(output: str) -> list[str]:
 
 
 def products(project: Project) -> dict[str, str]:
-    """sha256 of everything that the stages wrote, by path."""
+    """sha256 of everything that the stages wrote, by path; what a killed write left begins with a dot."""
     files = (
         path for name in ("data", "models", "evaluations", "reports") for path in (project.folder / name).rglob("*")
     )
-    return {str(path.relative_to(project.folder)): sha256(path) for path in files if path.is_file()}
+    return {
+        str(path.relative_to(project.folder)): sha256(path) for path in files if path.is_file() and path.name[0] != "."
+    }
 
 
 def test_every_stage_runs_and_leaves_what_it_promises(project: Project) -> None:
