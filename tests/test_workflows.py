@@ -97,6 +97,7 @@ class Runner:
         for name, content in (("gh", FAKE_GH), ("docker", FAKE_DOCKER)):
             (self.programs / name).write_text(content)
             (self.programs / name).chmod(0o755)
+        subprocess.run(["dvc", "repro", "--quiet"], cwd=self.folder, env=project.environment(), check=True)
         self.git("checkout", "-q", "-B", "main")
         self.git("add", "-A")
         self.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "metrics")
