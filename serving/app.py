@@ -27,9 +27,10 @@ from serving.batching import Batcher
 from serving.docs import docs_page
 from serving.explain import evidence
 from serving.feedback import Feedback, read_feedback
+from serving.log_writer import Answered
 from serving.models import Models
 from serving.openapi import openapi_document
-from serving.prediction_log import VERDICT, Answered, PredictionLog
+from serving.prediction_log import VERDICT, PredictionLog
 from serving.requests import RequestError, choose_model, decode, read_image_file, read_label, read_pixels
 from serving.settings import Settings
 
@@ -73,7 +74,7 @@ def create_app(
         latency = 1000 * (time.perf_counter() - request.state.started)
         identity = (request.state.request_id, dataset, request.scope["path"], access.client(request))
         verdicts = [[VERDICT(row) for row in rows] for rows in answers]
-        here.record(Answered(*identity, time.time(), latency, images, verdicts))
+        here.record(Answered(*identity, time.time(), latency, images.tobytes(), verdicts))
         return {"digits-logged": "pixels"}
 
     async def read(request: Request, look: Callable[[bytes], Seen]) -> Seen:

@@ -17,8 +17,11 @@ SIDE = 28
 CLOSE_SECONDS = 2.0
 
 
-class Entry(NamedTuple):
-    """One request's pictures, 784 bytes each, and each answering model's verdicts, one for each picture."""
+class Answered(NamedTuple):
+    """One request's pictures, 784 bytes each, and each answering model's verdicts, one for each picture.
+
+    `client`: key or address until the log has put its keyed hash there, for the writer.
+    """
 
     request_id: str
     dataset: str
@@ -28,6 +31,11 @@ class Entry(NamedTuple):
     latency_ms: float
     pixels: bytes
     verdicts: list[list[tuple[Any, ...]]]
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures."""
+        return len(self.pixels) // SIDE**2
 
 
 class Refused(Exception):
@@ -59,7 +67,7 @@ class Writer:
         there.close()  # now the process alone has it, and each sees when the other ends
         self._connection.send((self._url.render_as_string(hide_password=False), store.BUSY_SECONDS))
 
-    def write(self, entries: list[Entry]) -> None:
+    def write(self, entries: list[Answered]) -> None:
         """Write all of them or none. Raises Refused, Unwritten."""
         try:
             self.start()
@@ -86,10 +94,10 @@ class Writer:
         self._process = self._connection = None
 
 
-def rows(engine: sql.Engine, entry: Entry) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
+def rows(engine: sql.Engine, entry: Answered) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
     """The rows of each picture: its own, and one for each model; in the order of the tables' columns."""
     moment = store.driver_time(engine, entry.time)
-    for position in range(len(entry.pixels) // SIDE**2):
+    for position in range(entry.pictures):
         place = (entry.request_id, position)
         content = entry.pixels[position * SIDE**2 : (position + 1) * SIDE**2]
         said = []
@@ -98,7 +106,7 @@ def rows(engine: sql.Engine, entry: Entry) -> Iterator[tuple[tuple[Any, ...], li
         yield (*place, moment, entry.dataset, hashlib.sha256(content).hexdigest(), content), said
 
 
-def write(engine: sql.Engine, entries: list[Entry]) -> tuple[str, str]:
+def write(engine: sql.Engine, entries: list[Answered]) -> tuple[str, str]:
     """Write all of them or none: "written", "refused" or "failed", and why."""
     pictures: list[tuple[Any, ...]] = []
     predictions: list[tuple[Any, ...]] = []

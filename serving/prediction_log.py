@@ -12,15 +12,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import sqlalchemy as sql
-from numpy.typing import NDArray
 
 from pipeline import store
 from serving.answers import parse_answer_id
-from serving.log_writer import Entry, Refused, Writer
+from serving.log_writer import Answered, Refused, Writer
 from serving.logs import log as logger
 from serving.settings import Settings
 
@@ -44,19 +42,6 @@ class Unreachable(Exception):
 
 
 VERDICT = itemgetter("model", "version", "prediction", "confidence", "uncertain", "reason")  # what is kept of an answer
-
-
-class Answered(NamedTuple):
-    """One request's pictures, uint8 (n, 28, 28), and each answering model's n verdicts."""
-
-    request_id: str
-    dataset: str
-    route: str
-    who: str
-    time: float
-    latency_ms: float
-    pixels: NDArray[np.uint8]
-    verdicts: list[list[tuple[Any, ...]]]
 
 
 @lru_cache(1)
@@ -104,7 +89,7 @@ class PredictionLog:
 
     def record(self, answered: Answered) -> None:
         """Put a request's answers into the queue, or count them as lost where it is full."""
-        count = len(answered.pixels)
+        count = answered.pictures
         if not count:  # a picture without digits
             return
         if self._taken + count - self._done > MOST_WAITING:
@@ -170,7 +155,7 @@ class PredictionLog:
         pictures = 0
         while self._queue and pictures < BATCH:
             batch.append(self._queue.popleft())
-            pictures += len(batch[-1].pixels)
+            pictures += batch[-1].pictures
         return batch, not closing or bool(self._queue)
 
     def _write(self, batch: list[Answered]) -> bool:
@@ -178,19 +163,15 @@ class PredictionLog:
         written = False
         with self._said_once():
             self._prepare()
-            count = sum(len(answered.pixels) for answered in batch)
+            count = sum(answered.pictures for answered in batch)
             try:
-                self._writer.write([self._entry(answered) for answered in batch])
+                self._writer.write([answered._replace(client=self._hash(answered.client)) for answered in batch])
                 self._metrics.written.inc(count)
             except Refused:
                 self._metrics.lost.labels("refused").inc(count)
             written = True
             self._done += count
         return written
-
-    def _entry(self, answered: Answered) -> Entry:
-        request_id, dataset, route, who, moment, latency_ms, pixels, verdicts = answered
-        return Entry(request_id, dataset, route, self._hash(who), moment, latency_ms, pixels.tobytes(), verdicts)
 
     def _prepare(self) -> None:
         """The tables, and the key of the hashes, before the first row."""
