@@ -158,10 +158,9 @@ def test_every_kind_of_drift_raises_an_alarm(stream: tuple[Split, Judge]) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stream", ["MNIST"], indirect=True)  # severities are those of MNIST
 def test_every_corruption_raises_an_alarm(stream: tuple[Split, Judge]) -> None:
     test, judge = stream
-    if test.dataset != "mnist":
-        pytest.skip("severities are those of MNIST")
     images = test.images[np.random.default_rng(1).permutation(10_000)[:500]]
     statuses = {name: judge(corrupt(images, name, 0))["status"] for name in CORRUPTIONS}
     assert statuses == dict.fromkeys(CORRUPTIONS, monitor.DRIFT)
