@@ -23,13 +23,14 @@ def mlp(images: Tensor, classes: int, widths: Sequence[int], dropout: float = 0.
 
 
 def cnn(images: Tensor, classes: int, filters: Sequence[int], dropout: float = 0.0) -> Tensor:
-    """Four convolutions with shared weights, one 5x5, three 3x3, two of them pooled; then one layer for the classes."""
-    first, second, third, fourth = filters
+    """Convolutions with shared weights, the first 5x5, all others 3x3, the first and third pooled; then the classes."""
+    first, second, third, *others = filters
     features = contrast(images)
     features = _convolution(features, first, kernel=5, padding="valid", pooling=2)
     features = _convolution(features, second, padding="valid")
     features = _convolution(features, third, padding="valid", pooling=2)
-    features = _convolution(features, fourth)
+    for width in others:
+        features = _convolution(features, width)
     return _classes(layers.Dropout(dropout)(layers.Flatten()(features)), classes)
 
 
@@ -150,6 +151,16 @@ def committee(networks: Sequence[keras.Model]) -> keras.Model:
     return keras.Model(images, layers.Average()([network(images) for network in networks]), name="committee")
 
 
+def over_shifts(network: keras.Model, pixels: int) -> keras.Model:
+    """One network that gives the mean of the logits for each image moved by -`pixels` to `pixels`, on both axes."""
+    images = keras.Input((28, 28), name="images")
+    padded = layers.ZeroPadding2D(pixels)(layers.Reshape((28, 28, 1))(images))
+    cuts = [(before, 2 * pixels - before) for before in range(2 * pixels + 1)]
+    moved = layers.Concatenate()([layers.Cropping2D((rows, columns))(padded) for rows in cuts for columns in cuts])
+    logits = layers.TimeDistributed(network)(layers.Permute((3, 1, 2))(moved))
+    return keras.Model(images, layers.GlobalAveragePooling1D(dtype="float32")(logits), name="over_shifts")
+
+
 def with_probabilities(network: keras.Model, temperature: float) -> keras.Model:
     """The model as it is exported: images (n, 28, 28) of 0..255 to softmax(logits / temperature)."""
     images = keras.Input((28, 28), name="images")
@@ -164,6 +175,8 @@ def multiply_adds(network: keras.Model) -> int:
     for layer in network.layers:
         if isinstance(layer, keras.Model):
             total += multiply_adds(layer)
+        elif isinstance(layer, layers.TimeDistributed):
+            total += layer.output.shape[1] * multiply_adds(layer.layer)
         elif isinstance(layer, layers.Dense):
             total += layer.kernel.shape[0] * layer.kernel.shape[1]
         elif isinstance(layer, layers.Conv2D):

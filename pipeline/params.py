@@ -66,6 +66,7 @@ class Model(Settings):
     schedule: Schedule
     epochs: Annotated[int, Field(ge=1)]
     members: Annotated[int, Field(ge=1)] = 1
+    test_time_shift: Annotated[int, Field(ge=0, le=4)] = 0
     minimum_steps: Annotated[int, Field(ge=0)] = 0
     batch_size: Annotated[int, Field(ge=1)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

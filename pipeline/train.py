@@ -24,7 +24,7 @@ with quiet():
 
 from pipeline.augmentation import distort
 from pipeline.export import export, save_keras
-from pipeline.models import build, committee, multiply_adds, with_probabilities
+from pipeline.models import build, committee, multiply_adds, over_shifts, with_probabilities
 from pipeline.plots import figure_to_png, learning_curves
 from pipeline.statistics import fit_temperature
 
@@ -102,6 +102,7 @@ def fit(
         networks.append(network)
         histories.append(history)
     network = committee(networks) if len(networks) > 1 else networks[0]
+    network = over_shifts(network, settings.test_time_shift) if settings.test_time_shift else network
     return network, pd.concat(histories, ignore_index=True)
 
 

@@ -72,6 +72,18 @@ def test_a_committee_gives_the_mean_and_costs_the_sum(digits) -> None:
     assert models.multiply_adds(together) == 3 * cost
 
 
+def test_an_answer_over_shifts_is_the_mean_over_the_moved_pictures_and_costs_nine(digits) -> None:
+    network = models.build("cnn", 10, SMALL["cnn"])
+    images = digits[0][:5].astype(np.float32) / 255
+    around = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    moved = [around[:, row : row + 28, column : column + 28] for row in range(3) for column in range(3)]
+    mean = np.mean([network.predict(pictures, verbose=0) for pictures in moved], axis=0)
+    together = models.over_shifts(network, 1)
+    assert together.predict(images, verbose=0) == pytest.approx(mean, abs=1e-5)
+    assert models.multiply_adds(together) == 9 * models.multiply_adds(network)
+    assert together.count_params() == network.count_params()
+
+
 def test_unknown_architectures_and_arguments_are_named() -> None:
     with pytest.raises(PipelineError, match="known are mlp, cnn, vgg"):
         models.build("vit", 10, {})

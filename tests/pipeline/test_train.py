@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import train
+from pipeline import models, train
 from pipeline.datasets import Split
-from pipeline.params import Model, load_params
+from pipeline.export import export
+from pipeline.inference import Classifier
+from pipeline.params import Export, Model, load_params
 from pipeline.terminal import PipelineError
 from tests.conftest import drawn_digits
 
@@ -57,6 +59,16 @@ def test_members_are_trained_apart_and_answer_together(split: Split, no_tracking
     assert network.predict(images, verbose=0) == pytest.approx(np.mean(logits, axis=0), abs=1e-4)
     alone, _ = train.fit("mlp", settings(), 10, False, split, split)
     assert np.array_equal(alone.predict(images, verbose=0), logits[0])
+
+
+def test_the_mean_over_shifts_is_exported_with_the_network(split: Split, no_tracking) -> None:
+    network, _ = train.fit("mlp", settings(members=2, test_time_shift=1), 10, False, split, split)
+    alone, _ = train.fit("mlp", settings(members=2), 10, False, split, split)
+    assert models.multiply_adds(network) == 9 * models.multiply_adds(alone)
+    model = models.with_probabilities(network, 1.5)
+    exported = export(model, split, Export(changed_decisions=1, accuracy_loss=1)).content
+    expected = model.predict(split.images.astype(np.float32), verbose=0)
+    assert Classifier(exported).probabilities(split.images) == pytest.approx(expected, abs=0.02)
 
 
 def test_a_small_dataset_is_gone_through_until_enough_batches_were_seen(split: Split) -> None:
