@@ -73,3 +73,13 @@ def test_who_has_reached_the_goal_ends(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(Reached):
         clock.step(0, 1)
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_whose_time_is_up_ends_with_a_point(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    used = iter([0.0, 4.0, 4.0, 7.0])
+    monkeypatch.setattr(training.time, "process_time", used.__next__)
+    clock = Clock(lambda: 0.5, 4, most=6.0)
+    clock.step(0, 0)
+    with pytest.raises(Reached):
+        clock.step(0, 1)
+    assert [json.loads(line)["cpu"] for line in capsys.readouterr().out.splitlines()] == [4.0, 7.0]
