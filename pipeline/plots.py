@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -201,29 +202,48 @@ def accuracy_against(
     `models`: name to `accuracy`, `accuracy_low`, `accuracy_high` (shares) and the cost `key`.
     """
     figure, (axis,) = _chart(4.8, 3.6)
-    every = [row[key] for row in (*models.values(), *references) if row.get(key)]
-    middle = (min(every) * max(every)) ** 0.5
-    for reference in references:
-        if reference.get(key):
-            x, y = reference[key], 100 * reference["accuracy"]
-            axis.plot(x, y, "o", color=INK, fillstyle="none", markersize=5)
-            axis.annotate(reference["name"], (x, y), (4, -9), textcoords="offset points", color=INK, fontsize=7)
+    names: list[tuple[str, float, float, str, int]] = []
     for index, (name, model) in enumerate(models.items()):
         accuracy, low, high = (100 * model[part] for part in ("accuracy", "accuracy_low", "accuracy_high"))
         axis.errorbar(
             model[key], accuracy, [[accuracy - low], [high - accuracy]], color=colour(index), fmt="o", capsize=3
         )
-        right = model[key] > middle  # of the chart: the name goes to the other side
-        offset, side = ((-7, 3), "right") if right else ((7, 3), "left")
-        place = (model[key], accuracy)
-        axis.annotate(name, place, offset, textcoords="offset points", color=colour(index), ha=side)
+        names.append((name, model[key], accuracy, colour(index), 10))
+    for reference in references:
+        if reference.get(key):
+            x, y = reference[key], 100 * reference["accuracy"]
+            axis.plot(x, y, "o", color=INK, fillstyle="none", markersize=5)
+            names.append((reference["name"], x, y, INK, 7))
     axis.set(xlabel=label, ylabel="test images right (%)", xscale="log")
     axis.margins(x=0.25, y=0.15)
     low, high = axis.get_xlim()
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axis.xaxis.set_major_formatter(FuncFormatter(_short_number))
     axis.xaxis.set_minor_locator(NullLocator())
+    _name_points(axis, names)
     return figure
+
+
+def _name_points(axis: Any, names: Sequence[tuple[str, float, float, str, int]]) -> None:
+    """Names (text, x, y, colour, size) beside their points, each where it covers no point and no name before it.
+
+    Where there is no such place, to the right. The axis has its limits already.
+    """
+    sides = {1: "left", 0: "center", -1: "right"}  # which side of the text is at the place
+    rows = (0, -1, 1, -2, 2, -3, 3)
+    around = [(column, row) for row in rows for column in (1, -1, 0) if column or row] + [(1, 0)]
+    axis.figure.draw_without_rendering()
+    pixel = axis.figure.dpi / 72
+    places = [axis.transData.transform((x, y)) for _, x, y, _, _ in names]
+    taken = [Bbox.from_extents(x - 4 * pixel, y - 4 * pixel, x + 4 * pixel, y + 4 * pixel) for x, y in places]
+    for text, x, y, ink, size in names:
+        label = axis.annotate(text, (x, y), (0, 0), textcoords="offset points", color=ink, size=size, in_layout=False)
+        for column, row in around:
+            label.set(position=(column * (5 + size // 4), row * size * 0.9), ha=sides[column], va="center")
+            box = label.get_window_extent()
+            if axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1 and not box.count_overlaps(taken):
+                break
+        taken.append(box)
 
 
 def search_history(trials: Sequence[tuple[Mapping[str, Any], float]], keys: Sequence[str]) -> Figure:

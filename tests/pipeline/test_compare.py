@@ -17,7 +17,7 @@ from pipeline.datasets import Split, save_split
 from pipeline.files import read_json, write_json
 from pipeline.nondigits import KINDS
 from pipeline.params import Params, load_dataset, load_params
-from pipeline.plots import UNITS
+from pipeline.plots import UNITS, accuracy_against
 from tests.conftest import drawn_digits
 
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", "screenshots"))
@@ -139,3 +139,21 @@ def test_the_report_has_the_same_bytes_every_time(report: Report, workspace: Pat
     first = (report("mnist", ["mlp"]) / "comparison.html").read_bytes()
     compare.main()
     assert (workspace / "reports" / "comparison.html").read_bytes() == first
+
+
+def test_names_in_a_crowded_chart_cover_neither_points_nor_each_other() -> None:
+    model = {"accuracy": 0.9934, "accuracy_low": 0.9916, "accuracy_high": 0.9948, "size": 2900}
+    others = [
+        {"name": "convolutions-and-dropout", "size": 2600, "accuracy": 0.9943},
+        {"name": "three-convolutions", "size": 2800, "accuracy": 0.9935},
+        {"name": "convolutions-and-norm", "size": 2600, "accuracy": 0.9925},
+        {"name": "small", "size": 50, "accuracy": 0.97},
+    ]
+    figure = accuracy_against("size", "size", {"mlp": model}, others)
+    axis = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axis.texts]
+    points = [axis.transData.transform((row["size"], 100 * row["accuracy"])) for row in (model, *others)]
+    assert [text.get_text() for text in axis.texts] == ["mlp", *(row["name"] for row in others)]
+    assert all(box.count_overlaps(boxes) == 1 for box in boxes)  # itself
+    assert not any(box.contains(x, y) for box in boxes for x, y in points)
+    assert all(axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1 for box in boxes)
