@@ -5,7 +5,7 @@ import shlex
 import pytest
 import yaml
 
-from pipeline import override
+from pipeline import models, override
 from pipeline.params import load_params
 from pipeline.paths import PARAMS, ROOT
 from pipeline.terminal import PipelineError
@@ -56,7 +56,12 @@ def test_a_file_that_is_missing_or_no_mapping_is_named(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_repositorys_profiles_fit_its_params(path, params) -> None:
+def test_the_repositorys_profiles_fit_its_params_and_build(path, params) -> None:
     before = load_params(params)
     override.apply(override.read(path), params)
-    assert load_params(params) != before
+    changed = load_params(params)
+    assert changed != before
+    for settings in changed.models.values():
+        network = models.build(settings.architecture, 10, settings.arguments)
+        convolutions = [layer.filters for layer in network.layers if hasattr(layer, "filters")]
+        assert convolutions == settings.arguments.get("filters", [])
