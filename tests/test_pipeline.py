@@ -276,11 +276,13 @@ def kill_in(project: Project, stage: str, seconds: float) -> None:
         stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
+    lines = []
     for line in process.stdout:
+        lines.append(line)
         if line.startswith(f"Running stage '{stage}'"):
             time.sleep(seconds)
             break
-    assert process.poll() is None
+    assert process.poll() is None, "".join(lines) + process.stdout.read()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
