@@ -18,10 +18,10 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 run: setup ## set up, build the pipeline, serve the page (HOST=, PORT=)
-	@python -m pipeline.fetch --retry-fallback
+	@python -m pipeline.data.fallback
 	@dvc repro
-	@python -m pipeline.register --check || dvc repro --single-item --force register package
-	@DIGITS_LOG_PREDICTIONS=$${DIGITS_LOG_PREDICTIONS:-true} python -m pipeline.serve --host $(HOST) --port $(PORT)
+	@python -m pipeline.deployment.check || dvc repro --single-item --force register package
+	@DIGITS_LOG_PREDICTIONS=$${DIGITS_LOG_PREDICTIONS:-true} python -m pipeline.deployment.serve --host $(HOST) --port $(PORT)
 
 test: .venv/.dev ## set up what tests need, then run all tests (PYTEST="-k name" for some)
 	@python -m pytest $(PYTEST)
@@ -32,55 +32,55 @@ repro: setup ## run every stage whose code, data or params changed
 	@dvc repro
 
 long: setup ## the same with half an hour of training for the CNN (profiles/long.yaml; back: git checkout params.yaml)
-	@python -m pipeline.override profiles/long.yaml
+	@python -m pipeline.training.override profiles/long.yaml
 	@dvc repro
 
 sweep: setup ## search the ranges under sweep: in params.yaml; again, or several at once, goes on with the same search
 	@dvc repro prepare
-	@python -m pipeline.sweep
+	@python -m pipeline.training.sweep
 
 references: setup ## train the models of others and update docs/references.json and .md (NAMES= for some)
 	@dvc repro validate
-	@python -m pipeline.references $(NAMES)
+	@python -m pipeline.training.references $(NAMES)
 
 serve: setup ## serve what is champion now, with the Bento that was built last (HOST=, PORT=)
-	@python -m pipeline.handover
-	@python -m pipeline.serve --host $(HOST) --port $(PORT)
+	@python -m pipeline.registry.handover
+	@python -m pipeline.deployment.serve --host $(HOST) --port $(PORT)
 
 image: setup ## the Bento that was built last as a container image, by docker or podman (BASE_IMAGE=)
-	@python -m pipeline.image --base-image $(BASE_IMAGE)
+	@python -m pipeline.deployment.image --base-image $(BASE_IMAGE)
 retrain: setup ## what the schedule does: corrections, pipeline, gate, hand-over to the running service
-	@python -m pipeline.retrain
+	@python -m pipeline.deployment.retrain
 
 promote: setup ## make a registered version champion (VERSION=; REASON= where the gate refuses it)
-	@python -m pipeline.promotion promote
+	@python -m pipeline.registry.promotion promote
 
 rollback: setup ## make the previous champion champion again; once more: forward again
-	@python -m pipeline.promotion rollback
+	@python -m pipeline.registry.promotion rollback
 
 champions: setup ## who was champion when, by whom and why
-	@python -m pipeline.promotion champions
+	@python -m pipeline.registry.promotion champions
 
 # Where promotions hand models over to a running service
 run serve retrain promote rollback: export DIGITS_MODEL_DIR ?= $(CURDIR)/served
 
 monitor: setup ## hold logged requests against training: reports/monitor.html; fails on drift and on too little data
-	@python -m pipeline.monitor
+	@python -m pipeline.monitoring.monitor
 
 feedback: setup ## export accepted corrections for DVC and the next training
-	@python -m pipeline.feedback
+	@python -m pipeline.monitoring.feedback
 
 review: setup ## decide on corrections that wait
-	@python -m pipeline.review
+	@python -m pipeline.monitoring.review
 
 mlflow: setup ## MLflow's pages: experiments, runs, registry (MLFLOW_PORT=)
 	@python -m pipeline.tracking --port $(MLFLOW_PORT)
 
 report: setup ## open the comparison report, or name it where there is no browser
-	@python -m pipeline.compare --open
+	@python -m pipeline.reporting.comparison
 
-docs: .venv/.dev ## print docs/mathematics.md and docs/learn.md as a PDF
-	@python docs/build.py
+docs: .venv/.dev ## print learn/mathematics.md and learn/course.md as a PDF
+	@python learn/build.py
 
 benchmark-serving: setup .venv/benchmarks/.done ## measure the service beside other servers (ARGUMENTS="--rounds 3")
 	@python benchmarks/serving.py $(ARGUMENTS)
@@ -90,10 +90,11 @@ benchmark-serving: setup .venv/benchmarks/.done ## measure the service beside ot
 	@.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/benchmarks/bin/python -r benchmarks/requirements.txt
 	@touch $@
 
-lint: .venv/.dev ## check style, formatting and types
+lint: .venv/.dev ## check style, formatting, types and the rules of who imports whom
 	@ruff check .
 	@ruff format --check .
 	@mypy
+	@lint-imports --no-logo
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 

@@ -26,10 +26,10 @@ def in_process(model: Path) -> tuple[Reader, Reader]:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     import numpy as np
 
-    from pipeline.decoding import decode_image
-    from pipeline.inference import Classifier
-    from pipeline.preprocessing import to_digit
-    from pipeline.segmentation import find_digits
+    from recognition.classifier import Classifier
+    from recognition.decoding import decode_image
+    from recognition.preprocessing import to_digit
+    from recognition.segmentation import find_digits
 
     classifier = Classifier(model)
 

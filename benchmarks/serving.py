@@ -36,9 +36,10 @@ import numpy as np  # noqa: E402
 import psutil  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from pipeline import bento_server, registry  # noqa: E402
+from pipeline.deployment import bento_server  # noqa: E402
 from pipeline.files import read_json  # noqa: E402
 from pipeline.paths import BENTOML_HOME, REPORTS  # noqa: E402
+from pipeline.registry import versions  # noqa: E402
 
 PEERS = Path(os.environ.get("PEERS_PYTHON", ROOT / ".venv" / "benchmarks" / "bin" / "python"))
 OURS = "digits (BentoML)"
@@ -378,7 +379,7 @@ def main() -> None:
     bento = read_json(REPORTS / "bento.json")
     champion = bento["models"][bento["champion"]]
     served = BENTOML_HOME / "models" / champion["tag"].replace(":", "/")
-    pyfunc = registry.download(registry.registered_model(bento["dataset"]), champion["version"]).folder.parents[1]
+    pyfunc = versions.download(versions.registered_model(bento["dataset"]), champion["version"]).folder.parents[1]
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack, Path(temporary, "log").open("wb") as log:
         folder = Path(temporary)
         chosen_names = tuple(filter(None, chosen.only.split(",")))

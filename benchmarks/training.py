@@ -24,7 +24,7 @@ import numpy as np
 GOALS = (0.97, 0.98, 0.99, 0.995)
 OURS, KERAS, TORCH = "ours", "keras", "pytorch"
 TITLES = {OURS: "our CNN", KERAS: "plain CNN, Keras", TORCH: "plain CNN, PyTorch"}
-PLAIN = "cnn-32-64"  # the entry of pipeline/references.yaml that both plain ones are
+PLAIN = "cnn-32-64"  # the entry of pipeline/training/references.yaml that both plain ones are
 PLAIN_EPOCHS = 12  # that they train at most; they end as soon as `PLAIN_GOAL` is reached
 PLAIN_GOAL = 0.99
 MOST_RATIO = 10  # so many times as long as ours to `PLAIN_GOAL` they may take, in processor time
@@ -81,12 +81,13 @@ def train_with_keras(name: str, epochs: int | None, most: float) -> None:
     """Our CNN as params.yaml has it, or the plain one: through the pipeline's own training, which is not tracked."""
     import mlflow
 
-    from pipeline.datasets import load_split
-    from pipeline.params import Model, load_params, load_references
-    from pipeline.silence import quiet
-    from pipeline.train import fit, uses_bfloat16
+    from pipeline.data.splits import load_split
+    from pipeline.params import Model, load_params
+    from pipeline.training.loop import fit, uses_bfloat16
+    from pipeline.training.references import load_references
+    from recognition.native_output import hide_native_output
 
-    with quiet():
+    with hide_native_output():
         import keras
 
     mlflow.log_metrics = lambda metrics, step: None
@@ -122,8 +123,8 @@ def train_with_torch(epochs: int | None, most: float) -> None:
     import torch
     from torch import nn
 
-    from pipeline.datasets import load_split
-    from pipeline.params import load_references
+    from pipeline.data.splits import load_split
+    from pipeline.training.references import load_references
 
     settings = load_references()[PLAIN]
     torch.manual_seed(settings.seed)

@@ -1,1 +1,1 @@
-"""From raw digits to a registered, packaged champion: one module per stage of `dvc.yaml`, plus what they share."""
+"""Makes models: the stages of `dvc.yaml` and everything around them. One module per stage, one subpackage per idea."""

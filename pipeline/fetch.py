@@ -1,217 +1,29 @@
-"""Stage `fetch`: the dataset's files from the first mirror that has them whole; embedded digits where none answers."""
+"""Stage `fetch`: downloads the dataset from the first mirror that has it, or falls back to embedded digits."""
 
-import gzip
-import hashlib
-import os
-import shutil
-import tempfile
-from pathlib import Path
-from urllib.parse import urlsplit
-
-import pooch
-import requests
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
-
-from pipeline.datasets import RAW_FILES, read_source, write_idx
-from pipeline.files import sha256, write_json
-from pipeline.params import Data, Dataset, DatasetFile, load_dataset, load_params
-from pipeline.paths import RAW, ROOT, SOURCE
-from pipeline.terminal import PipelineError, progress, say, stage
-
-CONNECT_SECONDS, READ_SECONDS = 5, 30
-RETRIES = 2
-TRAIN_OF_EMBEDDED = 1437  # four fifths of its 1,797 images, in their order; the rest is its test set
+from pipeline.console import run_main, say
+from pipeline.data.datasets import load_dataset
+from pipeline.data.fallback import allowed_fallback, write_embedded
+from pipeline.data.mirrors import fetch_from_mirrors, unreachable
+from pipeline.params import load_params
+from pipeline.paths import RAW
 
 
-class Unreachable(Exception):
-    """A mirror does not answer, or does not have the file."""
-
-
-class WrongChecksum(Exception):
-    """A mirror has the file, but with other bytes than were published."""
-
-
-def main(argument: str = "") -> None:
-    params = load_params().data
-    if os.environ.get("DIGITS_NO_FALLBACK"):  # as the scheduled retraining wants it, which changes no file in git
-        params = params.model_copy(update={"fallback": None})
-    dataset = load_dataset(params.dataset)
-    if argument == "--retry-fallback":
-        retry_fallback(params, dataset)
-        return
+def main() -> None:
+    name = load_params().data.dataset
+    dataset = load_dataset(name)
     RAW.mkdir(parents=True, exist_ok=True)
     if not dataset.files:
-        fetch_embedded(params.dataset, fallback=False)
-    elif not fetch_from_mirrors(params.dataset, dataset):
-        if params.fallback is None:
-            raise unreachable(params.dataset)
+        write_embedded(name, fallback=False)
+    elif not fetch_from_mirrors(name, dataset):
+        fallback = allowed_fallback()
+        if fallback is None:
+            raise unreachable(name)
         say(
-            f"!!! NO MIRROR OF {params.dataset.upper()} CAN BE REACHED: going on with the small embedded dataset "
-            f"{params.fallback}, under its own name. Set DATA_MIRROR or connect, then: make run"
+            f"!!! NO MIRROR OF {name.upper()} CAN BE REACHED: continuing with the small embedded dataset {fallback}, "
+            "under its own name. Set DATA_MIRROR or connect, then run: make run"
         )
-        fetch_embedded(params.fallback, fallback=True)
-
-
-def unreachable(dataset: str) -> PipelineError:
-    """The error of a run that must not go on with the fallback."""
-    return PipelineError(
-        f"no mirror of {dataset} can be reached and data.fallback is null; "
-        "set DATA_MIRROR to a folder or URL that has its files"
-    )
-
-
-def fetch_from_mirrors(name: str, dataset: Dataset) -> bool:
-    """Fill `data/raw` from the first mirror with the right files; False when none can be reached.
-
-    Raises PipelineError when mirrors were reached and all that were have wrong files.
-    """
-    wrong: list[str] = []
-    for mirror in mirrors(name, dataset):
-        with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=".fetch-") as folder:
-            try:
-                for file, published in dataset.files.items():
-                    download(mirror, file, Path(folder), RETRIES)
-                    verify(Path(folder) / file, published)
-            except Unreachable as error:
-                say(f"{mirror}: {error}")
-            except WrongChecksum as error:
-                wrong.append(f"{mirror}: {error}")
-                say(wrong[-1])
-            else:
-                for file in dataset.files:
-                    (Path(folder) / file).replace(RAW / file)
-                write_source(name, mirror, fallback=False)
-                say(f"{dataset.title}: {len(dataset.files)} files from {mirror}, checksums right")
-                return True
-    if wrong:
-        raise PipelineError("\n".join([*wrong, f"no mirror gives {name} with the right checksums"]))
-    return False
-
-
-def mirrors(name: str, dataset: Dataset) -> list[str]:
-    """Where to look, in order: `DATA_MIRROR/<dataset>/`, `DATA_MIRROR` itself, then the published mirrors."""
-    own = os.environ.get("DATA_MIRROR", "").rstrip("/")
-    if not own:
-        return dataset.mirrors
-    nested = [f"{own}/{name}/"] if _is_url(own) or _folder(own, name).is_dir() else []
-    return [*nested, f"{own}/", *dataset.mirrors]
-
-
-def _is_url(mirror: str) -> bool:
-    return urlsplit(mirror).scheme in ("http", "https")
-
-
-def _folder(mirror: str, name: str) -> Path:
-    return ROOT / mirror.removeprefix("file://") / name
-
-
-def download(mirror: str, file: str, folder: Path, retries: int) -> None:
-    """Bring `file` from a mirror (a folder or an http(s) URL) into `folder`. Raises Unreachable."""
-    if not _is_url(mirror):
-        try:
-            shutil.copyfile(_folder(mirror, file), folder / file)
-        except OSError as error:
-            raise Unreachable(f"{file}: {error.strerror}") from None
-        return
-    pooch.get_logger().setLevel("ERROR")
-    columns = (TextColumn(file), BarColumn(), DownloadColumn())
-    with progress(*columns) as display:
-        downloader = pooch.HTTPDownloader(
-            progressbar=_PoochProgress(display, display.add_task(file, total=None)),
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
-        )
-        source = pooch.create(folder, mirror, registry={file: None}, retry_if_failed=retries)
-        try:
-            source.fetch(file, downloader=downloader)
-        except requests.RequestException as error:
-            status = getattr(error.response, "status_code", None)
-            raise Unreachable(f"{file}: {f'HTTP {status}' if status else type(error).__name__}") from None
-
-
-class _PoochProgress:
-    """The four members of tqdm that pooch calls, on a rich display."""
-
-    def __init__(self, display: Progress, task: TaskID) -> None:
-        self._display, self._task = display, task
-        self.total = 0
-
-    def update(self, amount: int) -> None:
-        self._display.update(self._task, advance=amount, total=self.total)
-
-    def reset(self) -> None:
-        self._display.reset(self._task, total=self.total)
-
-    def close(self) -> None:
-        pass
-
-
-def verify(path: Path, published: DatasetFile) -> None:
-    """Raise WrongChecksum unless the file is as published, or holds the published bytes compressed anew."""
-    content = path.read_bytes()
-    found = _checksum(content, published.checksum)
-    if found == published.checksum:
-        return
-    if published.decompressed:
-        try:
-            decompressed = gzip.decompress(content)
-        except (OSError, EOFError, ValueError) as error:
-            raise WrongChecksum(f"{path.name}: expected {published.checksum}, found {found} ({error})") from None
-        if _checksum(decompressed, published.decompressed) == published.decompressed:
-            return
-    raise WrongChecksum(f"{path.name}: expected {published.checksum}, found {found}")
-
-
-def _checksum(content: bytes, like: str) -> str:
-    algorithm = like.split(":")[0]
-    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
-
-
-def fetch_embedded(name: str, fallback: bool) -> None:
-    """Write scikit-learn's handwritten digits as IDX files, looking as MNIST's digits do."""
-    import numpy as np
-    from sklearn.datasets import load_digits
-
-    from pipeline.preprocessing import centre_by_mass, fit_to_box
-
-    digits = load_digits()
-    images = np.stack([centre_by_mass(fit_to_box(image * (255 / 16))) for image in digits.images]).astype(np.uint8)
-    labels = digits.target.astype(np.uint8)
-    parts = {"train": slice(0, TRAIN_OF_EMBEDDED), "test": slice(TRAIN_OF_EMBEDDED, None)}
-    for split, part in parts.items():
-        image_file, label_file = RAW_FILES[split]
-        write_idx(RAW / image_file, images[part])
-        write_idx(RAW / label_file, labels[part])
-    write_source(name, "scikit-learn", fallback)
-    say(f"{name}: {len(images):,} images from inside scikit-learn")
-
-
-def write_source(name: str, mirror: str, fallback: bool) -> None:
-    """Record in `data/raw/source.json` what lies there and from where."""
-    files = {file: sha256(RAW / file) for pair in RAW_FILES.values() for file in pair}
-    write_json(SOURCE, {"dataset": name, "mirror": mirror, "fallback": fallback, "files": files})
-
-
-def retry_fallback(params: Data, dataset: Dataset) -> None:
-    """Where `data/raw` holds the fallback and a mirror answers again, drop it, so that `dvc repro` fetches anew.
-
-    Raises PipelineError when none answers and there is to be no fallback.
-    """
-    if not SOURCE.exists() or not read_source()["fallback"]:
-        return
-    smallest = min(dataset.files, key=lambda file: "images" in file)
-    for mirror in mirrors(params.dataset, dataset):
-        with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=".fetch-") as folder:
-            try:
-                download(mirror, smallest, Path(folder), retries=0)
-            except Unreachable:
-                continue
-        say(f"{mirror} answers: {dataset.title} takes the place of the fallback")
-        SOURCE.unlink()
-        return
-    if params.fallback is None:
-        raise unreachable(params.dataset)
-    say(f"{dataset.title} still cannot be reached: serving the fallback {params.fallback}")
+        write_embedded(fallback, fallback=True)
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_main(main)

@@ -1,25 +1,26 @@
 """Stage `package`: the registered models inside a Bento, which has answered known digits before it counts."""
 
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline import registry
-from pipeline.bento_server import serving
+from pipeline.console import PipelineError, run_main, say
+from pipeline.deployment.bento_server import serving
 from pipeline.files import read_json, sha256, write_json
 from pipeline.params import load_params
-from pipeline.paths import BENTOML_HOME, INSIDE, REPORTS, ROOT
-from pipeline.terminal import PipelineError, say, stage
+from pipeline.paths import BENTOML_HOME, DEMO_NETWORK, REPORTS, ROOT
+from pipeline.registry import versions
+
+SHIPPED = ("serving", "recognition", "records")  # packages of the Bento, whole
 
 
 def main() -> None:
     os.environ["BENTOML_HOME"] = str(BENTOML_HOME)
     tolerance = load_params().package.probability_tolerance
     registered = read_json(REPORTS / "registered.json")
-    champion, models = registry.served(registered["model"])
+    champion, models = versions.served(registered["model"])
     check_answers(models, tolerance)
     tags = {name: save_model(registered["model"], name, model) for name, model in models.items()}
     packaged = {
@@ -41,11 +42,11 @@ def main() -> None:
     say(f"{tag}: {', '.join(f'{name} {model.version}' for name, model in models.items())}; champion is {champion}")
 
 
-def check_answers(models: dict[str, registry.Registered], tolerance: float) -> None:
+def check_answers(models: dict[str, versions.Registered], tolerance: float) -> None:
     """Raise PipelineError when a model from the registry is not the file that was evaluated, or answers otherwise."""
     import numpy as np
 
-    from pipeline.inference import Classifier
+    from recognition.classifier import Classifier
 
     for name, model in models.items():
         file = model.folder / "model.tflite"
@@ -61,7 +62,7 @@ def check_answers(models: dict[str, registry.Registered], tolerance: float) -> N
             )
 
 
-def save_model(registered_model: str, name: str, model: registry.Registered) -> str:
+def save_model(registered_model: str, name: str, model: versions.Registered) -> str:
     """Put the version of the entry `name` into BentoML's model store, once; returns its tag."""
     import bentoml
 
@@ -73,22 +74,10 @@ def save_model(registered_model: str, name: str, model: registry.Registered) -> 
         labels = {"dataset": card["dataset"], "entry": name, "version": model.version}
         metadata = {key: card[key] for key in ("digest", "run_id", "commit", "metrics", "cost")}
         with bentoml.models.create(tag, labels=labels, metadata=metadata) as stored:
-            for file in registry.CARRIED:
+            for file in versions.CARRIED:
                 if (model.folder / file).exists():  # a version from before there were cards is served without one
                     shutil.copy(model.folder / file, stored.path_of(file))
     return tag
-
-
-def shared_modules() -> set[str]:
-    """The modules of `pipeline` that the service imports, and those that these import."""
-    found: set[str] = set()
-    waiting = list((ROOT / "serving").glob("*.py"))
-    while waiting:
-        imports = re.findall(r"^ *from pipeline\.(\w+) import", waiting.pop().read_text(encoding="utf-8"), re.MULTILINE)
-        new = set(imports) - found
-        found |= new
-        waiting += [ROOT / "pipeline" / f"{module}.py" for module in new]
-    return found
 
 
 def build(packaged: dict[str, Any], dataset: str) -> str:
@@ -97,29 +86,24 @@ def build(packaged: dict[str, Any], dataset: str) -> str:
 
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
-        shutil.copytree(
-            ROOT / "serving",
-            context / "serving",
-            ignore=shutil.ignore_patterns("__pycache__", "packaged.json", "client.py"),
-        )
-        shutil.copy(INSIDE, context / "serving" / "page")
-        (context / "pipeline").mkdir()
-        for module in ("__init__", *sorted(shared_modules())):
-            shutil.copy(ROOT / "pipeline" / f"{module}.py", context / "pipeline")
+        ignore = shutil.ignore_patterns("__pycache__", "packaged.json")
+        for package in SHIPPED:
+            shutil.copytree(ROOT / package, context / package, ignore=ignore)
+        shutil.copy(DEMO_NETWORK, context / "serving" / "page")
         shutil.copy(REPORTS / "comparison.html", context / "serving" / "report.html")
         write_json(context / "serving" / "packaged.json", packaged)
         bento = bentoml.build(
             "serving.service:Digits",
             name="digits",
             build_ctx=str(context),
-            include=["serving/**", "pipeline/**"],
+            include=[f"{package}/**" for package in SHIPPED],
             labels={"dataset": dataset, "champion": packaged["champion"]},
             models=[entry["tag"] for entry in packaged["models"].values()],
         )
     return str(bento.tag)
 
 
-def answer_known_digits(tag: str, models: dict[str, registry.Registered], tolerance: float) -> None:
+def answer_known_digits(tag: str, models: dict[str, versions.Registered], tolerance: float) -> None:
     """Serve the Bento for a moment and hold its answers to known digits against the recorded ones."""
     import numpy as np
     import requests
@@ -141,4 +125,4 @@ def answer_known_digits(tag: str, models: dict[str, registry.Registered], tolera
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_main(main)

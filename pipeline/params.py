@@ -6,11 +6,21 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.paths import DATASETS, PARAMS, REFERENCE_MODELS
-from pipeline.terminal import PipelineError
+from pipeline.console import PipelineError
+from pipeline.paths import PARAMS
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]  # is a folder, an alias, a query parameter
+RENAMED_KEYS = {  # old key: new key
+    "calm": "final_phase",
+    "calm_strength": "final_phase_strength",
+    "inside": "demo_network",
+    "members": "ensemble_size",
+    "non_digits": "ood_samples",
+    "refused_digits": "false_rejection_rate",
+    "reliable_accuracy": "selective_accuracy",
+    "test_time_shift": "tta_shift",
+}
 RESERVED_NAMES = {"champion", "previous", "latest"}  # aliases of the registry's own
 
 
@@ -55,8 +65,8 @@ class Augmentation(Settings):
     erase: Share = 0.0
     light: Share = 0.0
     noise: Share = 0.0
-    calm: Share = 0.0
-    calm_strength: Share = 0.4
+    final_phase: Share = 0.0
+    final_phase_strength: Share = 0.4
 
 
 class Model(Settings):
@@ -65,8 +75,8 @@ class Model(Settings):
     optimizer: Optimizer
     schedule: Schedule
     epochs: Annotated[int, Field(ge=1)]
-    members: Annotated[int, Field(ge=1)] = 1
-    test_time_shift: Annotated[int, Field(ge=0, le=4)] = 0
+    ensemble_size: Annotated[int, Field(ge=1)] = 1
+    tta_shift: Annotated[int, Field(ge=0, le=4)] = 0
     minimum_steps: Annotated[int, Field(ge=0)] = 0
     batch_size: Annotated[int, Field(ge=1)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -76,7 +86,7 @@ class Model(Settings):
     threads: Annotated[int, Field(ge=1)]
 
 
-class Inside(Settings):
+class DemoNetwork(Settings):
     """The small network that the page shows at work."""
 
     widths: Annotated[list[int], Field(min_length=2, max_length=2)]
@@ -86,21 +96,6 @@ class Inside(Settings):
     learning_rate: Annotated[float, Field(gt=0)]
     augmentation: Augmentation
     seed: int
-
-
-class Reference(Model):
-    """A model that others describe: as an entry of `models:`, with what the description says and leaves open."""
-
-    described: str
-    stated: str
-    open: str | None = None
-    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    architecture: str = "plain"
-    optimizer: Optimizer = Optimizer(name="adam", learning_rate=0.001)
-    schedule: Schedule = Schedule(name="constant")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: int = 1
-    threads: Annotated[int, Field(ge=1)] = 2
 
 
 class Export(Settings):
@@ -113,14 +108,14 @@ class Corrupt(Settings):
     images: Annotated[int, Field(ge=1)]
     validation_images: Annotated[int, Field(ge=2)]
     sensitivity_images: Annotated[int, Field(ge=1)]
-    non_digits: Annotated[int, Field(ge=20)]
+    ood_samples: Annotated[int, Field(ge=20)]
 
 
 class Evaluate(Settings):
-    reliable_accuracy: Share
+    selective_accuracy: Share
     calibration_bins: Annotated[int, Field(ge=2)]
     latency_calls: Annotated[int, Field(ge=1)]
-    refused_digits: Annotated[float, Field(gt=0, lt=1)]
+    false_rejection_rate: Annotated[float, Field(gt=0, lt=1)]
 
 
 class Compare(Settings):
@@ -190,7 +185,7 @@ class Sweep(Settings):
 class Params(Settings):
     data: Data
     models: Annotated[dict[Name, Model], Field(min_length=1)]
-    inside: Inside
+    demo_network: DemoNetwork
     export: Export
     corrupt: Corrupt
     evaluate: Evaluate
@@ -202,81 +197,15 @@ class Params(Settings):
     sweep: Sweep
 
 
-class DatasetFile(Settings):
-    checksum: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")]
-    decompressed: Annotated[str | None, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")] = None
-
-
-class Counts(Settings):
-    train: list[int]
-    test: list[int]
-
-
-class MeanIntensity(Settings):
-    train: float
-    test: float
-    tolerance: Share
-
-
-class IntensityQuantiles(Settings):
-    """Below which mean intensity each of `shares` of the images lies."""
-
-    shares: list[Share]
-    train: list[float]
-    test: list[float]
-
-
-class Expected(Settings):
-    mean_intensity: MeanIntensity
-    intensity_quantiles: IntensityQuantiles | None = None
-    ink_fraction: tuple[Share, Share]
-    centre_of_mass: tuple[float, float]
-    duplicates: Share
-
-
-class Dataset(Settings):
-    title: str
-    source: str
-    classes: Annotated[list[str], Field(min_length=2)]
-    mirrors: list[str]
-    files: dict[str, DatasetFile]
-    counts: Counts
-    expected: Expected
-    contested_labels: list[int]
-    quality_bar: dict[str, Share]
-
-    def bar(self, model: str) -> float:
-        """Accuracy on validation images below which `model` is not registered."""
-        return self.quality_bar.get(model, self.quality_bar["default"])
-
-
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
 def load_params(path: Path = PARAMS) -> Params:
     """Read `params.yaml`. Raises PipelineError with one line for each key that is wrong."""
-    params = _parse(path, Params, _read_yaml(path))
+    params = parse_settings(path, Params, read_yaml(path))
     if reserved := RESERVED_NAMES & params.models.keys():
         raise PipelineError(f"{path.name}: models.{min(reserved)}: the name belongs to the registry; choose another")
     return params
-
-
-def load_datasets(path: Path = DATASETS) -> dict[str, Dataset]:
-    """Read `datasets.yaml`: name to entry. Raises PipelineError with one line for each key that is wrong."""
-    return {name: _parse(path, Dataset, entry, name) for name, entry in _read_yaml(path).items()}
-
-
-def load_references(path: Path = REFERENCE_MODELS) -> dict[str, Reference]:
-    """Read `references.yaml`: name to entry. Raises PipelineError with one line for each key that is wrong."""
-    return {name: _parse(path, Reference, entry, name) for name, entry in _read_yaml(path).items()}
-
-
-def load_dataset(name: str) -> Dataset:
-    """The entry of one dataset. Raises PipelineError that lists the known names when it is not among them."""
-    datasets = load_datasets()
-    if name not in datasets:
-        raise PipelineError(f"data.dataset: {name!r} is unknown; known are {', '.join(datasets)}")
-    return datasets[name]
 
 
 def flatten(settings: BaseModel, prefix: str) -> dict[str, Any]:
@@ -294,7 +223,7 @@ def flatten(settings: BaseModel, prefix: str) -> dict[str, Any]:
     return flat
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -306,12 +235,18 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _parse(path: Path, kind: type[Parsed], content: Any, prefix: str = "") -> Parsed:
+def parse_settings(path: Path, kind: type[Parsed], content: Any, prefix: str = "") -> Parsed:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
         lines = []
-        for problem in error.errors():
+        problems = error.errors()
+        renamed = {RENAMED_KEYS.get(str(problem["loc"][-1])) for problem in problems}
+        for problem in problems:
             key = ".".join(str(part) for part in (prefix, *problem["loc"]) if part != "")
-            lines.append(f"{path.name}: {key}: {problem['msg']} (found {problem['input']!r:.60})")
+            last = str(problem["loc"][-1])
+            if problem["type"] == "extra_forbidden" and last in RENAMED_KEYS:
+                lines.append(f"{path.name}: {key}: this key was renamed to {RENAMED_KEYS[last]}")
+            elif problem["type"] != "missing" or last not in renamed:
+                lines.append(f"{path.name}: {key}: {problem['msg']} (found {problem['input']!r:.60})")
         raise PipelineError("\n".join(lines)) from None

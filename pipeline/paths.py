@@ -5,20 +5,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 PARAMS = ROOT / "params.yaml"
-DATASETS = ROOT / "pipeline" / "datasets.yaml"
-REFERENCE_MODELS = ROOT / "pipeline" / "references.yaml"
+DATASETS = ROOT / "pipeline" / "data" / "datasets.yaml"
+REFERENCE_MODELS = ROOT / "pipeline" / "training" / "references.yaml"
 
 RAW = ROOT / "data" / "raw"
 SOURCE = RAW / "source.json"
 PREPARED = ROOT / "data" / "prepared"
 FEEDBACK = ROOT / "data" / "feedback"
 DERIVED = ROOT / "data" / "derived"
-INSIDE = DERIVED / "inside.bin"  # and inside.tflite: the network that the page shows at work
+DEMO_NETWORK = DERIVED / "demo_network.bin"  # and demo_network.tflite: the network that the page shows at work
 
 MODELS = ROOT / "models"
 EVALUATIONS = ROOT / "evaluations"
 REPORTS = ROOT / "reports"
-TEMPLATES = ROOT / "pipeline" / "templates"
+TEMPLATES = ROOT / "pipeline" / "reporting" / "templates"
 
 REFERENCES = ROOT / "docs" / "references.json"
 PROFILES = ROOT / "profiles"

@@ -1,15 +1,14 @@
 """Stage `prepare`: raw images into training, validation and test sets; pen strokes of rare forms join the first."""
 
-import hashlib
-
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.datasets import Split, read_raw, read_source, save_split
-from pipeline.params import load_dataset, load_params
+from pipeline.console import PipelineError, run_main, say
+from pipeline.data.datasets import load_dataset
+from pipeline.data.idx import read_raw, read_source
+from pipeline.data.pen_strokes import write
+from pipeline.data.splits import Split, save_split, validation_mask
+from pipeline.params import load_params
 from pipeline.paths import FEEDBACK
-from pipeline.pen import write
-from pipeline.terminal import PipelineError, say, stage
 
 LEAST_PER_CLASS = 3  # in every split: below that neither learning nor judging makes sense
 DIGITS = [str(digit) for digit in range(10)]
@@ -57,11 +56,5 @@ def with_feedback(train: Split) -> Split:
         return Split(train.dataset, images, labels)
 
 
-def validation_mask(images: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
-    """Which images validate, bool (n,): by a hash of each image's bytes, so that added data changes nothing."""
-    hashes = [int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big") for image in images]
-    return np.array([value < share * 2**64 for value in hashes], dtype=bool)
-
-
 if __name__ == "__main__":
-    stage(main)
+    run_main(main)

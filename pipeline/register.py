@@ -1,28 +1,20 @@
 """Stage `register`: the models into MLflow's registry, and the winner to champion if it beats the one there is."""
 
-from typing import TYPE_CHECKING, Any
-
-from markdown_it import MarkdownIt
-from markupsafe import Markup
-
-from pipeline import gate, handover, ledger, promotion, registry, tracking
+from pipeline import tracking
+from pipeline.console import PipelineError, run_main, say
+from pipeline.data.datasets import load_dataset
 from pipeline.files import read_json, write_json
-from pipeline.params import load_dataset
-from pipeline.paths import BENTOML_HOME, EVALUATIONS, MODELS, REPORTS
-from pipeline.rendering import render
-from pipeline.terminal import PipelineError, say, stage
-
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+from pipeline.paths import REPORTS
+from pipeline.registry import handover
+from pipeline.registry.promotion import promote_winner
+from pipeline.registry.registration import register
+from pipeline.registry.versions import registered_model
 
 
-def main(argument: str = "") -> None:
-    if argument == "--check":
-        check()
-        return
+def main() -> None:
     comparison = read_json(REPORTS / "comparison.json")
     dataset_name, ranking = comparison["dataset"], comparison["verdict"]["ranking"]
-    dataset, model = load_dataset(dataset_name), registry.registered_model(dataset_name)
+    dataset, model = load_dataset(dataset_name), registered_model(dataset_name)
     good = [name for name in ranking if comparison["models"][name]["val"]["accuracy"] >= dataset.bar(name)]
     versions = {name: register(model, name, dataset_name, dataset.classes, comparison) for name in ranking}
     client = tracking.connect()
@@ -34,7 +26,7 @@ def main(argument: str = "") -> None:
         if name in good:
             client.set_registered_model_alias(model, name, version.version)
         say(f"{name}: version {version.version}, {verdict}")
-    outcome = promote(model, versions[good[0]] if good else None)
+    outcome = promote_winner(model, versions[good[0]] if good else None)
     record = {
         "dataset": dataset_name,
         "model": model,
@@ -53,125 +45,5 @@ def main(argument: str = "") -> None:
     handover.export(model)
 
 
-def register(model: str, name: str, dataset: str, classes: list[str], comparison: dict[str, Any]) -> "ModelVersion":
-    """The version that holds `models/NAME/model.tflite`; the same file is registered once, unless it was lost."""
-    figures = comparison["models"][name]
-    known = registry.version_of(model, figures["digest"])
-    if known is not None and registry.find(model, known.version) is not None:
-        return known
-    record = read_json(MODELS / name / "run.json")
-    run_id = record["run_id"] if tracking.run_exists(record["run_id"]) else recreate_run(name, dataset, record)
-    run = tracking.connect().get_run(run_id)
-    card = {
-        "name": name,
-        "dataset": dataset,
-        "classes": classes,
-        "digest": figures["digest"],
-        "run_id": run_id,
-        "commit": run.data.tags["git_commit"],
-        "data_digest": record["data_digest"],
-        "metrics": {split: figures[split] for split in ("test", "val")},
-        "cost": figures["cost"],
-        "threshold": figures["val"]["threshold"],
-        "not_a_digit": read_json(EVALUATIONS / name / "not_a_digit.json"),
-    }
-    tags = {
-        "name": name,
-        "digest": figures["digest"],
-        "run_id": run_id,
-        "git_commit": card["commit"],
-        "data_digest": record["data_digest"]["train"],
-        **{f"{split}.{key}": str(value) for split in ("test", "val") for key, value in figures[split].items()},
-        **{f"cost.{key}": str(figures["cost"][key]) for key in ("multiply_adds", "bytes")},
-    }
-    log_evaluation(run_id, name, figures)
-    return registry.log_version(model, name, run_id, card, card_page(name), tags)
-
-
-def card_page(name: str) -> str:
-    """The model card as an HTML page."""
-    text = (REPORTS / name / "model_card.md").read_text(encoding="utf-8")
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    return render("model_card.html", title=f"{name}: model card", body=Markup(body))
-
-
-def recreate_run(name: str, dataset: str, record: dict[str, Any]) -> str:
-    """A new run with the files of `models/NAME`, for a recorded one that is gone (another store, DVC's run-cache)."""
-    import mlflow
-
-    tags = {
-        "model": name,
-        "dataset": dataset,
-        "data_digest": record["data_digest"]["train"],
-        "recreated_from": record["run_id"],
-    }
-    with tracking.run(dataset, name, tags) as run:
-        mlflow.log_artifacts(str(MODELS / name), "model_files")
-        return str(run.info.run_id)
-
-
-def log_evaluation(run_id: str, name: str, figures: dict[str, Any]) -> None:
-    """The evaluation's figures and files into the model's run."""
-    import mlflow
-
-    with mlflow.start_run(run_id=run_id):
-        groups = ("test", "val", "robustness", "not_a_digit")
-        mlflow.log_metrics({f"{group}.{key}": value for group in groups for key, value in figures[group].items()})
-        mlflow.log_metrics({key: value for key, value in figures["cost"].items() if isinstance(value, int | float)})
-        mlflow.log_artifacts(str(EVALUATIONS / name), "evaluation")
-        mlflow.log_artifacts(str(REPORTS / name), "report")
-        mlflow.log_artifacts(str(REPORTS / "comparison.charts"), "report/charts")
-        for file in ("comparison.html", "comparison.md"):
-            mlflow.log_artifact(str(REPORTS / file), "report")
-
-
-def promote(model: str, challenger: "ModelVersion | None") -> dict[str, Any]:
-    """Make the challenger champion when the gate lets it pass; `event` says what happened and why."""
-    seen = promotion.standing(model)
-    if challenger is None:
-        return {"champion": seen.version, "event": "unchanged", "reason": "no model reaches the quality bar"}
-    version = str(challenger.version)
-    if version == seen.version:
-        return {"champion": version, "event": "unchanged", "reason": f"version {version} is the champion already"}
-    candidate = registry.download(model, version)
-    if row := promotion.taken_down(model, candidate):
-        decision = gate.Decision(
-            False,
-            f"{row['who']} took it down on {row['time']:%Y-%m-%d} ({row['reason']}); "
-            f"make promote VERSION={version} brings it back",
-        )
-    else:
-        decision = promotion.assess(model, candidate, seen.version)
-    if decision.promote:
-        promotion.change(model, "promoted", candidate, seen, decision.reason)
-    else:
-        promotion.tag(model, version, "refused", decision.reason)
-        if not ledger.has(model, "refused", version, seen.version):  # a refusal repeated is one refusal
-            ledger.append(
-                ledger.Entry("refused", model, version, seen.version, decision.reason, candidate.card["digest"])
-            )
-    event, champion = ("promoted", version) if decision.promote else ("refused", seen.version)
-    return {"champion": champion, "event": event, "reason": f"version {version}: {decision.reason}"}
-
-
-def check() -> None:
-    """Raise PipelineError unless the registry still has a champion, with its files, and the store the Bento.
-
-    What is served is brought to `DIGITS_MODEL_DIR` then, where that is set.
-    """
-    record = read_json(REPORTS / "registered.json")
-    champion = promotion.standing(record["model"]).version
-    if champion is None:
-        raise PipelineError(
-            f"MLflow's store has no champion of {record['model']}: it was deleted or moved, or MLFLOW_TRACKING_URI "
-            f"names another one; {registry.REPAIR}"
-        )
-    registry.download(record["model"], champion)
-    bento = read_json(REPORTS / "bento.json")["bento"]
-    if not (BENTOML_HOME / "bentos" / bento.replace(":", "/") / "bento.yaml").exists():
-        raise PipelineError(f"the Bento {bento} is gone; {registry.REPAIR}")
-    handover.export(record["model"])
-
-
 if __name__ == "__main__":
-    stage(main)
+    run_main(main)

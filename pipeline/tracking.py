@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import click
 from filelock import FileLock
 
+from pipeline.console import PipelineError, run_main, say
 from pipeline.paths import ROOT, checkout
-from pipeline.terminal import PipelineError, say, stage
 
 if TYPE_CHECKING:
     import mlflow
@@ -99,21 +100,15 @@ def git_commit() -> str:
         return "unknown"
 
 
-def main(*arguments: str) -> None:
-    """`make mlflow`: the store's pages on a local port."""
-    import click
-
-    @click.command()
-    @click.option("--port", default=5000, show_default=True)
-    def options(port: int) -> None:
-        connect()
-        say(f"\n  MLflow at http://localhost:{port}   (Ctrl-C stops)\n")
-        os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # a process and 240 MB that nothing here uses
-        command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-        os.execvp(command[0], [*command, "--backend-store-uri", tracking_uri()])  # noqa: S606
-
-    options.main(args=list(arguments), standalone_mode=False)
+@click.command()
+@click.option("--port", default=5000, show_default=True)
+def main(port: int) -> None:
+    connect()
+    say(f"\n  MLflow at http://localhost:{port}   (Ctrl-C stops)\n")
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # a process and 240 MB that nothing here uses
+    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    os.execvp(command[0], [*command, "--backend-store-uri", tracking_uri()])  # noqa: S606
 
 
 if __name__ == "__main__":
-    stage(main)
+    run_main(main)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # BentoML's supervising process knows the types and never ans
     import numpy as np
     from numpy.typing import NDArray
 
-    from pipeline.preprocessing import Digit
-    from pipeline.segmentation import Box
+    from recognition.preprocessing import Digit
+    from recognition.segmentation import Box
     from serving.models import Models, ServedModel
 
 Pixels = list[list[int]]
@@ -123,9 +123,9 @@ def age(request_id: str) -> float:
 
 def answer(model: ServedModel, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
     """One `Answer` as a plain dict for each of `images`: uint8 (n, 28, 28), ink bright."""
-    from pipeline.answers import answer_images
+    from recognition.answers import answer_images
 
-    rows = answer_images(images, model.classifier, model.card["threshold"], model.non_digit_score)
+    rows = answer_images(images, model.classifier, model.card["threshold"], model.ood_score)
     return [{**row, "model": model.name, "version": model.version} for row in rows]
 
 

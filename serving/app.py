@@ -18,9 +18,9 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pipeline.answers import ENOUGH
-from pipeline.preprocessing import Digit, to_digit
-from pipeline.segmentation import Box, find_digits
+from recognition.answers import ENOUGH
+from recognition.preprocessing import Digit, to_digit
+from recognition.segmentation import Box, find_digits
 from serving.access import Access
 from serving.answers import answer, answer_number, describe
 from serving.batching import Batcher

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.inference import Classifier
+from recognition.classifier import Classifier
 
 PATCH = 5  # pixels a side: about as wide as a stroke, so that one patch can break it
 STEP = 2  # pixels from one patch to the next

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
-from pipeline import store
+from records import database
 
 SIDE = 28
 CLOSE_SECONDS = 2.0
@@ -65,7 +65,7 @@ class Writer:
             command, cwd=Path(__file__).parents[1], pass_fds=[there.fileno()], stdin=subprocess.DEVNULL
         )
         there.close()  # now the process alone has it, and each sees when the other ends
-        self._connection.send((self._url.render_as_string(hide_password=False), store.BUSY_SECONDS))
+        self._connection.send((self._url.render_as_string(hide_password=False), database.BUSY_SECONDS))
 
     def write(self, entries: list[Answered]) -> None:
         """Write all of them or none. Raises Refused, Unwritten."""
@@ -96,7 +96,7 @@ class Writer:
 
 def rows(engine: sql.Engine, entry: Answered) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
     """The rows of each picture: its own, and one for each model; in the order of the tables' columns."""
-    moment = store.driver_time(engine, entry.time)
+    moment = database.driver_time(engine, entry.time)
     for position in range(entry.pictures):
         place = (entry.request_id, position)
         content = entry.pixels[position * SIDE**2 : (position + 1) * SIDE**2]
@@ -116,12 +116,12 @@ def write(engine: sql.Engine, entries: list[Answered]) -> tuple[str, str]:
             predictions += said
     try:
         with engine.begin() as connection:
-            store.insert_many(connection, store.pictures, pictures)
-            store.insert_many(connection, store.predictions, predictions)
+            database.insert_many(connection, database.pictures, pictures)
+            database.insert_many(connection, database.predictions, predictions)
     except (sql.exc.DataError, sql.exc.IntegrityError) as error:
-        return "refused", store.reason_of(error)
+        return "refused", database.reason_of(error)
     except sql.exc.SQLAlchemyError as error:
-        return "failed", store.reason_of(error)
+        return "failed", database.reason_of(error)
     return "written", ""
 
 
@@ -131,8 +131,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
     try:
-        url, store.BUSY_SECONDS = connection.recv()
-        engine = store.connect(sql.make_url(url))
+        url, database.BUSY_SECONDS = connection.recv()
+        engine = database.connect(sql.make_url(url))
         while True:
             connection.send(write(engine, connection.recv()))
     except (EOFError, OSError):

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.inference import Classifier
-from pipeline.novelty import NonDigitScore
+from recognition.classifier import Classifier
+from recognition.out_of_distribution import OODScore
 
 KNOWN_TOLERANCE = 0.01  # greatest difference of a probability on another processor: rounding, not another model
 
@@ -30,7 +30,7 @@ class ServedModel:
     classifier: Classifier
     known_images: NDArray[np.uint8]
     known_probabilities: NDArray[np.float32]
-    non_digit_score: NonDigitScore | None = None  # None: registered before there was one
+    ood_score: OODScore | None = None  # None: registered before there was one
     card_page: str | None = None  # its model card as HTML; None: as above
 
     def answers_known_digits(self) -> bool:
@@ -77,7 +77,7 @@ def load_model(name: str, folder: Path, version: str) -> ServedModel:
                 Classifier(content),
                 known["images"],
                 known["probabilities"],
-                NonDigitScore.from_card(card["not_a_digit"]) if "not_a_digit" in card else None,
+                OODScore.from_card(card["not_a_digit"]) if "not_a_digit" in card else None,
                 page.read_text(encoding="utf-8") if (page := folder / "model_card.html").exists() else None,
             )
     except (OSError, KeyError, ValueError) as error:

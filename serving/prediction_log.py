@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from pipeline import store
+from records import database
 from serving.answers import parse_answer_id
 from serving.log_writer import Answered, Refused, Writer
 from serving.logs import log as logger
@@ -74,7 +74,7 @@ class PredictionLog:
     """
 
     def __init__(self, url: sql.URL, key: str, max_days: float, max_rows: int) -> None:
-        self._engine, self._writer = store.connect(url), Writer(url)
+        self._engine, self._writer = database.connect(url), Writer(url)
         self._key, self._max_days, self._max_rows = key, max_days, max_rows
         self._queue: deque[Answered] = deque()
         self._closing = threading.Event()
@@ -109,7 +109,7 @@ class PredictionLog:
             raise NotLogged from None
         try:
             self._prepare()
-            query = sql.select(store.pictures.c.position).where(store.pictures.c.request_id == request_id)
+            query = sql.select(database.pictures.c.position).where(database.pictures.c.request_id == request_id)
             with self._engine.connect() as connection:
                 known = connection.execute(query).scalars().all()
             if position is None and len(known) > 1:
@@ -118,10 +118,10 @@ class PredictionLog:
             if row["position"] not in known:
                 raise NotLogged
             with self._engine.begin() as connection:
-                connection.execute(store.labels.insert().values(**row, client=self._hash(who)))
+                connection.execute(database.labels.insert().values(**row, client=self._hash(who)))
         except sql.exc.SQLAlchemyError as error:
             self._metrics.failures.inc()
-            raise Unreachable(store.reason_of(error)) from None
+            raise Unreachable(database.reason_of(error)) from None
 
     def close(self) -> None:
         """Write what waits, if that is possible within two seconds."""
@@ -176,8 +176,8 @@ class PredictionLog:
     def _prepare(self) -> None:
         """The tables, and the key of the hashes, before the first row."""
         if not self._ready:
-            store.create_tables(self._engine)
-            self._key = self._key or store.shared_secret(self._engine, "hash_key", secrets.token_hex(32))
+            database.create_tables(self._engine)
+            self._key = self._key or database.shared_secret(self._engine, "hash_key", secrets.token_hex(32))
             self._ready = True
 
     def _keyed_hash(self, who: str) -> str:
@@ -186,12 +186,12 @@ class PredictionLog:
     def _keep_house(self) -> None:
         """Retention, and the monitor's last figures for Prometheus."""
         self._prepare()
-        store.prune(self._engine, self._max_days, self._max_rows)
+        database.prune(self._engine, self._max_days, self._max_rows)
         with self._engine.connect() as connection:
-            last = connection.execute(store.monitoring.select().order_by(store.monitoring.c.id.desc())).first()
+            last = connection.execute(database.monitoring.select().order_by(database.monitoring.c.id.desc())).first()
         if last is not None:
             self._metrics.monitor_status.set(last.status)
-            self._metrics.monitor_time.set(store.in_utc(last.time).timestamp())
+            self._metrics.monitor_time.set(database.in_utc(last.time).timestamp())
             for name in self._figures - last.figures.keys():  # no longer watched: never an alarm
                 self._metrics.monitor_effect.labels(name).set(0)
             self._figures |= last.figures.keys()
@@ -213,7 +213,7 @@ class PredictionLog:
             if not self._failing:
                 logger.error(
                     "the prediction log's database cannot be used (%s); answers go on, and up to %d wait to be logged",
-                    store.reason_of(error),
+                    database.reason_of(error),
                     MOST_WAITING,
                 )
             self._failing = True
@@ -222,4 +222,4 @@ class PredictionLog:
 def open_log(settings: Settings) -> PredictionLog:
     """The log that the settings ask for."""
     key = settings.hash_key.get_secret_value() if settings.hash_key else ""
-    return PredictionLog(store.database_url(), key, settings.log_max_days, settings.log_max_rows)
+    return PredictionLog(database.database_url(), key, settings.log_max_days, settings.log_max_rows)

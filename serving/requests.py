@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from pipeline.decoding import BrokenImage, NotAnImage, TooManyPixels, decode_image
+from recognition.decoding import BrokenImage, NotAnImage, TooManyPixels, decode_image
 from serving.models import Models, ServedModel
 
 MAX_IMAGES = 256  # in one /predict_pixels

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from pipeline.store import parse_url
+from records.database import parse_url
 
 SECRET = frozenset({"api_key", "hash_key", "database_url"})  # values that no message shows
 Count = Annotated[int, Field(ge=1)]

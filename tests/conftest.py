@@ -95,10 +95,10 @@ def shrink(params: dict[str, Any]) -> None:
         model |= {"epochs": 2, "minimum_steps": 240, "batch_size": 64, "threads": 1}
     params["models"]["mlp"]["arguments"] = {"widths": [64]}
     params["models"]["cnn"]["arguments"] = {"filters": [8, 8, 16, 32]}
-    params["inside"] |= {"epochs": 2, "minimum_steps": 240, "batch_size": 64}
+    params["demo_network"] |= {"epochs": 2, "minimum_steps": 240, "batch_size": 64}
     params["evaluate"]["latency_calls"] = 20
     params["compare"]["resamples"] = 200
-    params["corrupt"] |= {"validation_images": 50, "sensitivity_images": 50, "non_digits": 400}
+    params["corrupt"] |= {"validation_images": 50, "sensitivity_images": 50, "ood_samples": 400}
 
 
 def lower_bars(folder: Path) -> None:
@@ -140,7 +140,7 @@ def service(project: Project) -> Iterator[str]:
 @contextmanager
 def serve(project: Project, tag: str, **environment: str) -> Iterator[str]:
     """Serve a Bento of a project's own store while the block runs; gives its URL."""
-    from pipeline import bento_server
+    from pipeline.deployment import bento_server
 
     home = project.folder / ".bentoml"
     bento_server_home, bento_server.BENTOML_HOME = bento_server.BENTOML_HOME, home
@@ -152,7 +152,7 @@ def serve(project: Project, tag: str, **environment: str) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty database, which DIGITS_DATABASE_URL names; each test runs on both kinds."""
     url = f"sqlite:///{tmp_path / 'digits.db'}"
     if request.param == "postgresql":

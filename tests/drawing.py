@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from pipeline.preprocessing import Digit
+from recognition.preprocessing import Digit
 
 SEVEN = [(0.25, 0.2), (0.75, 0.2), (0.4, 0.85)]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
-from pipeline.bento_server import free_port
+from pipeline.deployment.bento_server import free_port
 
 
 class Postgres:

@@ -11,9 +11,10 @@ import numpy as np
 import requests
 from playwright.sync_api import Page, expect, sync_playwright
 
-from pipeline.datasets import load_split
+from pipeline.data.datasets import load_dataset
+from pipeline.data.splits import load_split
 from pipeline.files import read_json
-from pipeline.params import load_dataset, load_params
+from pipeline.params import load_params
 from pipeline.paths import REPORTS
 from tests.conftest import CHROMIUM
 

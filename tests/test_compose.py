@@ -16,7 +16,7 @@ import requests
 import sqlalchemy as sql
 import yaml
 
-from pipeline.bento_server import free_port, stop
+from pipeline.deployment.bento_server import free_port, stop
 from pipeline.files import read_json
 from tests.conftest import REPOSITORY, Project, serve
 from tests.postgres import postgres, postgres_url
@@ -127,7 +127,7 @@ def test_the_pipeline_registers_into_it_and_the_service_is_packaged_from_it(
     server = {"MLFLOW_TRACKING_URI": mlflow_server}
     output = elsewhere.repro("--single-item", "--force", "register", "package", **server)
     assert "promoted: version 1: first champion" in output.replace("version 2", "version 1")
-    elsewhere.run("python", "-m", "pipeline.register", "--check", **server)
+    elsewhere.run("python", "-m", "pipeline.deployment.check", **server)
     assert not (copy / "mlflow.db").exists() and not (copy / "mlartifacts").exists()
 
     engine = sql.create_engine(postgres_url)

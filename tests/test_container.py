@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import requests
 
-from pipeline.bento_server import free_port
-from pipeline.image import engine, have, size
-from pipeline.image import main as make_image
-from pipeline.terminal import PipelineError
+from pipeline.console import PipelineError
+from pipeline.deployment.bento_server import free_port
+from pipeline.deployment.image import engine, have, size
+from pipeline.deployment.image import main as make_image
 from tests.conftest import Project
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def image(builder: str, project: Project, tmp_path_factory: pytest.TempPathFacto
     """The image of the small project's Bento; what `make image` said is its `log`."""
     index = str(tmp_path_factory.mktemp(MARK))
     links = {variable: f"{os.environ.get(variable, '')} {index}".strip() for variable in ("PIP_FIND_LINKS",)}
-    command = (sys.executable, "-m", "pipeline.image", "--base-image", BASE_IMAGE, "--name", NAME)
+    command = (sys.executable, "-m", "pipeline.deployment.image", "--base-image", BASE_IMAGE, "--name", NAME)
     said = project.run(*command, UV_FIND_LINKS=index, **links)
     assert f"{NAME}:latest and {NAME}:" in said
     yield f"{NAME}:latest"
@@ -165,6 +165,6 @@ def test_it_stops_when_asked(container: Container) -> None:
 
 
 def test_without_a_bento_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.image.REPORTS", tmp_path)
+    monkeypatch.setattr("pipeline.deployment.image.REPORTS", tmp_path)
     with pytest.raises(PipelineError, match="nothing was packaged yet; run: make repro"):
         make_image()

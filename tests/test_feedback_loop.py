@@ -15,8 +15,8 @@ import requests
 import sqlalchemy as sql
 import yaml
 
-from pipeline import store
 from pipeline.files import read_json
+from records import database
 from serving.answers import new_request_id
 from tests.conftest import REPOSITORY, Project, serve
 from tests.serving.test_service import picture
@@ -46,29 +46,29 @@ def images(project: Project) -> np.ndarray:
 
 
 def rows(url: str, query: sql.Select) -> list[sql.Row]:
-    engine = store.connect(store.parse_url(url))
-    store.create_tables(engine)  # the service makes them with its first rows
+    engine = database.connect(database.parse_url(url))
+    database.create_tables(engine)  # the service makes them with its first rows
     with engine.connect() as connection:
         return list(connection.execute(query).all())
 
 
 def empty(url: str) -> None:
     """Forget what other tests asked."""
-    engine = store.connect(store.parse_url(url))
-    store.create_tables(engine)
+    engine = database.connect(database.parse_url(url))
+    database.create_tables(engine)
     with engine.begin() as connection:
-        for table in (store.pictures, store.predictions, store.labels, store.reviews):
+        for table in (database.pictures, database.predictions, database.labels, database.reviews):
             connection.execute(table.delete())
 
 
 def logged(url: str, request_id: str, pictures: int = 1) -> list[sql.Row]:
     """The rows of a request, as soon as all its pictures are there."""
-    found = store.pictures.select().where(store.pictures.c.request_id == request_id)
+    found = database.pictures.select().where(database.pictures.c.request_id == request_id)
     end = time.monotonic() + 60
     while len(rows(url, found)) < pictures:
         assert time.monotonic() < end, f"{request_id} is not in the log"
         time.sleep(0.1)
-    return rows(url, store.predictions.select().where(store.predictions.c.request_id == request_id))
+    return rows(url, database.predictions.select().where(database.predictions.c.request_id == request_id))
 
 
 def label(service: str, request_id: object, value: object) -> requests.Response:
@@ -95,7 +95,7 @@ def test_every_route_leaves_its_rows(deployment: tuple[str, str], images: np.nda
             pytest.approx(told["confidence"]), told["uncertain"], told["reason"],
         )  # fmt: skip
         assert row.latency_ms > 0 and re.fullmatch("[0-9a-f]{32}", row.client)
-    (kept,) = rows(url, store.pictures.select().where(store.pictures.c.request_id == body["request_id"]))
+    (kept,) = rows(url, database.pictures.select().where(database.pictures.c.request_id == body["request_id"]))
     assert np.frombuffer(kept.pixels, np.uint8).reshape(28, 28).tolist() == body["pixels"]
     one = requests.post(f"{service}/predict?model=mlp", data=picture(), timeout=60)
     assert one.headers["digits-logged"] == "pixels"
@@ -116,9 +116,11 @@ def test_labels_are_kept_changed_and_withdrawn(deployment: tuple[str, str], imag
         if value == 7:
             request_id = ask(service, images[:1])[0]["request_id"]
         assert label(service, request_id, value).status_code == 204
-    given = rows(url, store.labels.select().where(store.labels.c.request_id == request_id).order_by(store.labels.c.id))
+    given = rows(
+        url, database.labels.select().where(database.labels.c.request_id == request_id).order_by(database.labels.c.id)
+    )
     assert [row.label for row in given] == [7, 8, None, 9]
-    counted = rows(url, store.current_labels().where(store.labels.c.request_id == request_id))
+    counted = rows(url, database.current_labels().where(database.labels.c.request_id == request_id))
     assert [row.label for row in counted] == [9]
     assert label(service, request_id, 9.0).status_code == 204  # JSON has one kind of number
     several = ask(service, images[:2])
@@ -175,10 +177,10 @@ def test_metrics_count_over_all_workers_and_alerts_name_what_is_there(
 ) -> None:
     service, url = deployment
     row = {"time": sql.func.now(), "status": 1, "figures": {"off_centre": {"effect": 3.0, "threshold": 1.0}}}
-    engine = store.connect(store.parse_url(url))
-    store.create_tables(engine)
+    engine = database.connect(database.parse_url(url))
+    database.create_tables(engine)
     with engine.begin() as connection:
-        connection.execute(store.monitoring.insert().values(row))
+        connection.execute(database.monitoring.insert().values(row))
     metrics = requests.get(f"{service}/metrics", timeout=60).text
     before = value(metrics, "digits_log_pictures_total")
     for _ in range(8):
@@ -227,7 +229,7 @@ def test_a_killed_service_loses_at_most_the_last_second(project: Project, images
         for process in here.children(recursive=True):
             if process.pid not in known and process.is_running():
                 os.kill(process.pid, signal.SIGKILL)
-    kept = {row.request_id for row in rows(url, sql.select(store.pictures.c.request_id))}
+    kept = {row.request_id for row in rows(url, sql.select(database.pictures.c.request_id))}
     assert {answer["request_id"] for answer in answers} <= kept
 
 
@@ -236,7 +238,7 @@ def test_a_service_that_is_stopped_loses_nothing(project: Project, images: np.nd
     url = f"sqlite:///{tmp_path / 'digits.db'}"
     with serve(project, tag, DIGITS_DATABASE_URL=url, DIGITS_LOG_PREDICTIONS="true") as service:
         answers = [ask(service, images[n : n + 1])[0] for n in range(30)]
-    kept = {row.request_id for row in rows(url, sql.select(store.pictures.c.request_id))}
+    kept = {row.request_id for row in rows(url, sql.select(database.pictures.c.request_id))}
     assert kept == {answer["request_id"] for answer in answers}
 
 
@@ -244,7 +246,7 @@ def test_the_monitor_tells_by_its_status(
     deployment: tuple[str, str], project: Project, images: np.ndarray, tmp_path: Path
 ) -> None:
     service, url = deployment
-    monitor = ("python", "-m", "pipeline.monitor")
+    monitor = ("python", "-m", "pipeline.monitoring.monitor")
     empty(url)
     assert "too little data" in project.run(*monitor, status=2, DIGITS_DATABASE_URL=url)
     for part in np.array_split(images[:300], 3):
@@ -262,7 +264,7 @@ def test_the_monitor_tells_by_its_status(
     page = (project.folder / "reports" / "monitor.html").read_text()
     assert not re.search(r'(src|href)="(?!data:|#)', page) and "http" not in re.sub(r"http://www\.w3\.org\S*", "", page)
     assert page.count("data:image/png") == 24
-    found = rows(url, sql.select(store.monitoring.c.status).order_by(store.monitoring.c.id))
+    found = rows(url, sql.select(database.monitoring.c.status).order_by(database.monitoring.c.id))
     assert [row.status for row in found][-3:] == [2, 0, 1]
     code = (
         "from pipeline.tracking import connect; c = connect(); "
@@ -280,7 +282,7 @@ def test_corrections_are_learnt_from_reviewed_and_taken_back(
     deployment: tuple[str, str], project: Project, images: np.ndarray
 ) -> None:
     service, url = deployment
-    export, prepare = ("python", "-m", "pipeline.feedback"), ("dvc", "repro", "--single-item", "prepare")
+    export, prepare = ("python", "-m", "pipeline.monitoring.feedback"), ("dvc", "repro", "--single-item", "prepare")
     folder = project.folder / "data"
     before = (folder / "prepared" / "train.npz").read_bytes()
     empty(url)
@@ -310,15 +312,15 @@ def test_corrections_are_learnt_from_reviewed_and_taken_back(
             trained = {image.tobytes() for image in content["images"]}
         assert train <= trained and not apart & trained
 
-        review = ("python", "-m", "pipeline.review")
+        review = ("python", "-m", "pipeline.monitoring.review")
         waiting = project.run(*review, "--list", DIGITS_DATABASE_URL=url)
         number = re.match(r"(\d+)  label", waiting)[1]
-        shown = project.run("bash", "-c", "yes s | python -m pipeline.review", DIGITS_DATABASE_URL=url)
+        shown = project.run("bash", "-c", "yes s | python -m pipeline.monitoring.review", DIGITS_DATABASE_URL=url)
         assert "█" in shown and "models say" in shown
         project.run(*review, "--accept", number, DIGITS_DATABASE_URL=url)
         assert number not in re.findall(r"^(\d+)  ", project.run(*review, "--list", DIGITS_DATABASE_URL=url), re.M)
         assert "no label with number" in project.run(*review, "--reject", number, status=1, DIGITS_DATABASE_URL=url)
-        accepted = rows(url, store.reviews.select())
+        accepted = rows(url, database.reviews.select())
         assert [(str(row.label_id), row.accepted) for row in accepted] == [(number, True)]
 
         (folder / "feedback" / "labels.npz").unlink()
@@ -326,11 +328,13 @@ def test_corrections_are_learnt_from_reviewed_and_taken_back(
         project.run("dvc", "checkout", "data/feedback/labels.npz.dvc")
         project.run(*prepare)
         several = {answer["request_id"][:32] for answer in answers}
-        assert "rows deleted" in project.run("python", "-m", "pipeline.erase", *several, DIGITS_DATABASE_URL=url)
-        assert "nothing is stored" in project.run(
-            "python", "-m", "pipeline.erase", *several, status=1, DIGITS_DATABASE_URL=url
+        assert "rows deleted" in project.run(
+            "python", "-m", "pipeline.monitoring.erase", *several, DIGITS_DATABASE_URL=url
         )
-        assert not rows(url, store.pictures.select()) and not rows(url, store.labels.select())
+        assert "nothing is stored" in project.run(
+            "python", "-m", "pipeline.monitoring.erase", *several, status=1, DIGITS_DATABASE_URL=url
+        )
+        assert not rows(url, database.pictures.select()) and not rows(url, database.labels.select())
         project.run(*export, DIGITS_DATABASE_URL=url)
         assert sorted(path.name for path in (folder / "feedback").iterdir()) == ["README.md"]
     finally:

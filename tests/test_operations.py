@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
-from pipeline import backup, store
-from pipeline.terminal import PipelineError
+from pipeline.console import PipelineError
+from pipeline.deployment import backup
+from records import database
 from tests.conftest import REPOSITORY
 from tests.postgres import Postgres, installed
 
@@ -39,7 +40,7 @@ def test_every_command_and_file_it_names_exists() -> None:
     targets = re.findall(r"^([a-z]+):.*## ", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"(?:`|^)make ([a-z]+)", GUIDE, re.MULTILINE)) <= set(targets)
     tables = set(re.findall(r"`(\w+)`(?:, `(\w+)`)? \|", GUIDE[GUIDE.index("What is stored") :]))
-    assert {name for pair in tables for name in pair if name} <= store.metadata.tables.keys()
+    assert {name for pair in tables for name in pair if name} <= database.metadata.tables.keys()
 
 
 @pytest.fixture
@@ -98,15 +99,15 @@ def test_postgresql_is_saved_and_restored_by_the_guides_commands(
     postgres: Postgres, postgres_url: str, tmp_path: Path
 ) -> None:
     dump, restore = re.findall(r"^(pg_(?:dump|restore) .*)$", GUIDE, re.MULTILINE)
-    engine = sql.create_engine(store.parse_url(postgres_url), poolclass=sql.NullPool)
-    store.create_tables(engine)
-    store.shared_secret(engine, "hash_key", "first")
+    engine = sql.create_engine(database.parse_url(postgres_url), poolclass=sql.NullPool)
+    database.create_tables(engine)
+    database.shared_secret(engine, "hash_key", "first")
     environment = {**os.environ, "PATH": f"{installed()}:{os.environ['PATH']}"}
     environment["URL"] = postgres_url.replace("+psycopg", "")
     subprocess.run(dump, shell=True, cwd=tmp_path, env=environment, check=True)
     with engine.begin() as connection:
-        connection.execute(store.secrets.update().values(value="second"))
+        connection.execute(database.secrets.update().values(value="second"))
         connection.execute(sql.text("drop table labels"))
     subprocess.run(restore, shell=True, cwd=tmp_path, env=environment, check=True)
-    assert store.shared_secret(engine, "hash_key", "third") == "first"
+    assert database.shared_secret(engine, "hash_key", "third") == "first"
     assert set(sql.inspect(engine).get_table_names()) >= {"labels", "pictures", "predictions"}

@@ -16,8 +16,8 @@ import pytest
 import requests
 import yaml
 
-from pipeline.bento_server import free_port
-from pipeline.datasets import RAW_FILES, write_idx
+from pipeline.data.idx import RAW_FILES, write_idx
+from pipeline.deployment.bento_server import free_port
 from pipeline.files import read_json, sha256
 from tests.conftest import Project, drawn_digits
 
@@ -170,7 +170,7 @@ def test_a_changed_model_runs_only_itself_and_what_follows_and_a_third_joins(pro
 
 def test_serving_says_what_to_open_and_ends_with_ctrl_c(project: Project) -> None:
     port = free_port()
-    command = ["python", "-m", "pipeline.serve", "--port", str(port)]
+    command = ["python", "-m", "pipeline.deployment.serve", "--port", str(port)]
     server = subprocess.Popen(
         command,
         cwd=project.folder,
@@ -215,7 +215,7 @@ def store(project: Project, tmp_path: Path) -> Iterator[Path]:
 
 
 def check(project: Project, status: int = 0) -> str:
-    return project.run("python", "-m", "pipeline.register", "--check", status=status)
+    return project.run("python", "-m", "pipeline.deployment.check", status=status)
 
 
 @pytest.mark.parametrize("lost", [("mlflow.db", "mlartifacts"), ("mlartifacts",)])

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import requests
 
-from pipeline.bento_server import free_port
+from pipeline.deployment.bento_server import free_port
 from pipeline.files import read_json
 from tests.conftest import REPOSITORY, Project
 from tests.test_pipeline import ran
@@ -123,7 +123,7 @@ def test_the_whole_circle(deployment: Project) -> None:
             asked = list(people.map(ask, images))
         assert len(set(asked)) == REQUESTS
         time.sleep(2)  # what was asked last is in the log
-        alarm = project.run(".venv/bin/python", "-m", "pipeline.monitor", status=1)
+        alarm = project.run(".venv/bin/python", "-m", "pipeline.monitoring.monitor", status=1)
         assert f"drift: {REQUESTS} pictures since" in alarm
 
         for request_id, label in zip(asked, labels.tolist(), strict=True):
@@ -132,7 +132,9 @@ def test_the_whole_circle(deployment: Project) -> None:
         before = accuracy(url, images, labels)
         # kill -9 of make retrain's Python alone, which leaves dvc and the stage running as nobody's children
         kill_in(
-            project, "register", lambda family: [m for m in family if m.cmdline()[1:] == ["-m", "pipeline.retrain"]]
+            project,
+            "register",
+            lambda family: [m for m in family if m.cmdline()[1:] == ["-m", "pipeline.deployment.retrain"]],
         )
         said = retrain(project)
         promoted = re.match(r"promoted: version (\d+): more accurate than the champion: .* labelled images", last(said))

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import training
 from benchmarks.training import KERAS, OURS, TORCH, Clock, Reached, ratios, reached, table
-from pipeline.silence import quiet
+from recognition.native_output import hide_native_output
 
 
 def points(*accuracies: float, pace: float = 1.0) -> list[dict[str, float]]:
@@ -61,7 +61,7 @@ def test_the_table_says_how_many_times_sooner_ours_was_or_at_least_was() -> None
 
 
 def test_points_are_printed_while_what_libraries_say_is_not(capfd: pytest.CaptureFixture[str]) -> None:
-    with os.fdopen(os.dup(1), "w") as points, quiet():
+    with os.fdopen(os.dup(1), "w") as points, hide_native_output():
         os.write(1, b"a library's word")
         Clock(lambda: 0.5, 4, points).step(0, 0)
     assert [json.loads(line)["accuracy"] for line in capfd.readouterr().out.splitlines()] == [0.5]

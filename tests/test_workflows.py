@@ -192,7 +192,7 @@ def test_the_stores_of_the_last_run_and_of_a_remote_come_back(project: Project, 
     assert "registry and ledger as run 41 left them" in runner.run("bash .ci/restore")
     assert (runner.folder / "mlflow.db").exists()
     (runner.folder / "mlflow.db").unlink()
-    unknown = project.run("python", "-m", "pipeline.difference", "nowhere", status=1)
+    unknown = project.run("python", "-m", "pipeline.reporting.metrics_diff", "nowhere", status=1)
     assert unknown.startswith("error: the metrics of nowhere cannot be read: ") and len(unknown.splitlines()) == 1
     runner.run(f"dvc remote add --quiet --default storage {tmp_path / 'remote'} && dvc push --quiet")
     (runner.folder / "models" / "mlp" / "model.tflite").unlink()
@@ -225,7 +225,7 @@ def test_the_crontab_starts_what_it_says(tmp_path: Path) -> None:
 
     def run(line: str, status: int) -> str:
         monitor = tmp_path / ".venv" / "bin" / "python"
-        monitor.write_text(f'#!/bin/sh\n[ "$*" = "-m pipeline.monitor" ] && exit {status}\nexit 99\n')
+        monitor.write_text(f'#!/bin/sh\n[ "$*" = "-m pipeline.monitoring.monitor" ] && exit {status}\nexit 99\n')
         monitor.chmod(0o755)
         (tmp_path / "made").unlink(missing_ok=True)
         subprocess.run(["sh", "-c", line.split(maxsplit=5)[5]], env=environment, check=True)

@@ -7,8 +7,8 @@ from fastapi import FastAPI, File, HTTPException, UploadFile
 from fastapi.responses import JSONResponse
 
 from benchmarks.peers.work import MAX_BODY_BYTES, Pixels, load, results
-from pipeline.decoding import ImageError, decode_image
-from pipeline.preprocessing import to_digit
+from recognition.decoding import ImageError, decode_image
+from recognition.preprocessing import to_digit
 
 MODEL = load()
 app = FastAPI()

@@ -1,4 +1,4 @@
-// The small MLP itself, in plain numbers: read its file, and pass 784 pixels through. The file's form: pipeline/inside.py.
+// The small MLP itself, in plain numbers: read its file, and pass 784 pixels through. The file's form: pipeline/demo_network.py.
 
 /** `{accuracy, widths, layers: [{inputs, outputs, weights, biases}]}` from the file's bytes. */
 export function read(buffer) {

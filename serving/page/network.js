@@ -30,7 +30,7 @@ export class Network {
   async open() {
     if (!at("inside").open || this.network) return this.paint();
     this.say(TEXT.insideLoading);
-    const response = await fetch("inside.bin").catch(() => null);
+    const response = await fetch("demo_network.bin").catch(() => null);
     if (!response?.ok) return this.say(response ? TEXT.insideMissing : TEXT.gone);
     this.network = read(await response.arrayBuffer());
     this.paint();

@@ -11,13 +11,15 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser
 
-from pipeline import compare, evaluate
-from pipeline.corruptions import CORRUPTIONS
-from pipeline.datasets import Split, save_split
+from pipeline import compare
+from pipeline.data.datasets import load_dataset
+from pipeline.data.splits import Split, save_split
+from pipeline.evaluation import metrics
+from pipeline.evaluation.corruptions import CORRUPTIONS
+from pipeline.evaluation.ood_samples import KINDS
 from pipeline.files import read_json, write_json
-from pipeline.nondigits import KINDS
-from pipeline.params import Params, load_dataset, load_params
-from pipeline.plots import UNITS, accuracy_against
+from pipeline.params import Params, load_params
+from pipeline.reporting.charts import UNITS, accuracy_against
 from tests.conftest import drawn_digits
 
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", "screenshots"))
@@ -33,8 +35,8 @@ def measured(labels: np.ndarray, wrong: int, dataset: str, folder: Path) -> None
         entry = entry.model_copy(update={"contested_labels": [0]})
     split = Split(dataset, np.zeros((len(labels), 28, 28), np.uint8), labels)
     answers, splits = dict.fromkeys(("test", "val"), probabilities), dict.fromkeys(("test", "val"), split)
-    evaluation = evaluate.judge(answers, splits, entry, 0.5, load_params().evaluate)
-    rates = ["digits_refused_test", "digits_refused_val", "non_digits_accepted", *(f"{k}_accepted" for k in KINDS)]
+    evaluation = metrics.judge(answers, splits, entry, 0.5, load_params().evaluate)
+    rates = ["false_rejections_test", "false_rejections_val", "accepted", *(f"{k}_accepted" for k in KINDS)]
     evaluation["metrics"]["robustness"] = {"mean_error": 0.3, **dict.fromkeys(CORRUPTIONS, 0.3)}
     evaluation["metrics"]["not_a_digit"] = dict.fromkeys(rates, 0.01)
     curve = [{"amount": 0.0, "error": 0.1}, {"amount": 1.0, "error": 0.2}]

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from pipeline import evaluate
-from pipeline.datasets import Split
-from pipeline.params import load_dataset, load_params
+from pipeline.data.datasets import load_dataset
+from pipeline.data.splits import Split
+from pipeline.evaluation import metrics
+from pipeline.params import load_params
 from tests.conftest import drawn_digits
 
 PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]], np.float32)
@@ -13,7 +15,7 @@ LABELS = np.array([0, 1, 1, 2])
 
 
 def test_per_class_by_hand() -> None:
-    tables = evaluate.per_class(PROBABILITIES, LABELS, ["a", "b", "c"])
+    tables = metrics.per_class(PROBABILITIES, LABELS, ["a", "b", "c"])
     assert tables["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
     assert tables["classes"]["a"] == {
         "precision": 0.5,
@@ -25,18 +27,18 @@ def test_per_class_by_hand() -> None:
 
 
 def test_a_class_that_never_occurs_is_listed() -> None:
-    assert evaluate.per_class(PROBABILITIES, LABELS, ["a", "b", "c", "d"])["classes"]["d"]["images"] == 0
+    assert metrics.per_class(PROBABILITIES, LABELS, ["a", "b", "c", "d"])["classes"]["d"]["images"] == 0
 
 
 def test_metrics_begin_with_the_accuracy() -> None:
-    metrics = evaluate.measure(PROBABILITIES, LABELS, load_params().evaluate)
-    assert next(iter(metrics)) == "accuracy"
-    assert metrics["accuracy"] == 0.75
-    assert metrics["accuracy_low"] < 0.75 < metrics["accuracy_high"]
+    measured = metrics.measure(PROBABILITIES, LABELS, load_params().evaluate)
+    assert next(iter(measured)) == "accuracy"
+    assert measured["accuracy"] == 0.75
+    assert measured["accuracy_low"] < 0.75 < measured["accuracy_high"]
 
 
 def test_rounding_keeps_everything_but_the_far_digits() -> None:
-    assert evaluate.rounded({"a": 0.12345678, "b": [1, "x", None]}) == {"a": 0.123457, "b": [1, "x", None]}
+    assert metrics.rounded({"a": 0.12345678, "b": [1, "x", None]}) == {"a": 0.123457, "b": [1, "x", None]}
 
 
 def test_confusion_rows_carry_class_names(tmp_path) -> None:
@@ -65,11 +67,11 @@ def test_known_digits_are_the_surest_right_answers(tmp_path) -> None:
 
 def test_what_concerns_the_test_images_alone_by_hand() -> None:
     dataset = load_dataset("mnist").model_copy(update={"contested_labels": [1]})
-    found = evaluate.further_measures(PROBABILITIES, PROBABILITIES, LABELS, dataset, 0.65, load_params().evaluate)
+    found = metrics.further_measures(PROBABILITIES, PROBABILITIES, LABELS, dataset, 0.65, load_params().evaluate)
     assert found["accuracy_without_contested_labels"] == 1.0  # the one mistake is contested
     assert (found["coverage_above_threshold"], found["accuracy_above_threshold"]) == (0.75, 1.0)
     none = dataset.model_copy(update={"contested_labels": []})
-    without = evaluate.further_measures(PROBABILITIES, PROBABILITIES, LABELS, none, 0.65, load_params().evaluate)
+    without = metrics.further_measures(PROBABILITIES, PROBABILITIES, LABELS, none, 0.65, load_params().evaluate)
     assert "accuracy_without_contested_labels" not in without
 
 

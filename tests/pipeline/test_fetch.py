@@ -10,14 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import fetch
-from pipeline.datasets import RAW_FILES, read_raw, read_source, write_idx
+from pipeline.console import PipelineError
+from pipeline.data import fallback, mirrors
+from pipeline.data.datasets import Dataset, DatasetFile, load_dataset
+from pipeline.data.idx import RAW_FILES, read_raw, read_source, write_idx
 from pipeline.files import write_json
-from pipeline.params import Data, Dataset, load_dataset
 from pipeline.paths import DATASETS
-from pipeline.terminal import PipelineError
-
-DATA = Data(dataset="mnist", fallback="optdigits", validation_share=0.1, pen_stroke_share=0.0)
 
 
 @pytest.fixture
@@ -68,7 +66,7 @@ def with_mirrors(dataset: Dataset, *mirrors: str) -> Dataset:
 
 def test_files_come_from_a_folder(workspace: Path, mirror: Path, dataset: Dataset, monkeypatch) -> None:
     monkeypatch.setenv("DATA_MIRROR", str(mirror))
-    assert fetch.fetch_from_mirrors("mnist", dataset)
+    assert mirrors.fetch_from_mirrors("mnist", dataset)
     source = read_source()
     assert source["dataset"] == "mnist" and source["fallback"] is False and source["mirror"] == f"{mirror}/"
     assert set(source["files"]) == {file for pair in RAW_FILES.values() for file in pair}
@@ -80,13 +78,13 @@ def test_a_folder_of_the_datasets_name_comes_first(workspace: Path, mirror: Path
     nested.parent.mkdir()
     mirror.rename(nested)
     monkeypatch.setenv("DATA_MIRROR", str(nested.parent))
-    assert fetch.mirrors("mnist", dataset)[0] == f"{nested}/"
-    assert fetch.fetch_from_mirrors("mnist", dataset)
+    assert mirrors.mirrors("mnist", dataset)[0] == f"{nested}/"
+    assert mirrors.fetch_from_mirrors("mnist", dataset)
 
 
 def test_files_come_over_http(workspace: Path, http_mirror: str, dataset: Dataset, monkeypatch) -> None:
     monkeypatch.delenv("DATA_MIRROR", raising=False)
-    assert fetch.fetch_from_mirrors("mnist", with_mirrors(dataset, http_mirror))
+    assert mirrors.fetch_from_mirrors("mnist", with_mirrors(dataset, http_mirror))
     assert read_source()["mirror"] == http_mirror
 
 
@@ -94,9 +92,9 @@ def test_a_mirror_without_the_files_is_passed_over(
     workspace: Path, http_mirror: str, dataset: Dataset, monkeypatch, capsys
 ) -> None:
     monkeypatch.delenv("DATA_MIRROR", raising=False)
-    monkeypatch.setattr(fetch, "RETRIES", 0)
+    monkeypatch.setattr(mirrors, "RETRIES", 0)
     missing = f"{http_mirror}nothing/"
-    assert fetch.fetch_from_mirrors("mnist", with_mirrors(dataset, missing, http_mirror))
+    assert mirrors.fetch_from_mirrors("mnist", with_mirrors(dataset, missing, http_mirror))
     assert "HTTP 404" in capsys.readouterr().out
     assert read_source()["mirror"] == http_mirror
 
@@ -113,7 +111,7 @@ def test_a_flipped_byte_is_named_and_the_next_mirror_asked(
     content[-12] ^= 1
     damaged.write_bytes(content)
     monkeypatch.setenv("DATA_MIRROR", str(wrong))
-    assert fetch.fetch_from_mirrors("mnist", with_mirrors(dataset, http_mirror))
+    assert mirrors.fetch_from_mirrors("mnist", with_mirrors(dataset, http_mirror))
     said = capsys.readouterr().out
     assert damaged.name in said
     assert dataset.files[damaged.name].checksum in said  # expected
@@ -121,18 +119,18 @@ def test_a_flipped_byte_is_named_and_the_next_mirror_asked(
     assert read_source()["mirror"] == http_mirror
 
     with pytest.raises(PipelineError, match="no mirror gives mnist with the right checksums"):
-        fetch.fetch_from_mirrors("mnist", with_mirrors(dataset))
+        mirrors.fetch_from_mirrors("mnist", with_mirrors(dataset))
 
 
 def test_wrong_files_never_lead_to_the_fallback_and_replace_nothing(
     workspace: Path, mirror: Path, dataset: Dataset, monkeypatch
 ) -> None:
     monkeypatch.setenv("DATA_MIRROR", str(mirror))
-    fetch.fetch_from_mirrors("mnist", dataset)
+    mirrors.fetch_from_mirrors("mnist", dataset)
     before = {path.name: path.read_bytes() for path in (workspace / "data" / "raw").iterdir()}
     (mirror / "train-images-idx3-ubyte.gz").write_bytes(b"no gzip")
     with pytest.raises(PipelineError, match="train-images"):
-        fetch.fetch_from_mirrors("mnist", dataset)
+        mirrors.fetch_from_mirrors("mnist", dataset)
     assert {path.name: path.read_bytes() for path in (workspace / "data" / "raw").iterdir()} == before
     assert not list((workspace / "data").glob(".fetch-*"))
 
@@ -141,25 +139,25 @@ def test_a_mirror_that_compressed_anew_is_right(workspace: Path, mirror: Path, d
     for path in mirror.iterdir():
         path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=1, mtime=7))
     monkeypatch.setenv("DATA_MIRROR", str(mirror))
-    assert fetch.fetch_from_mirrors("mnist", dataset)
+    assert mirrors.fetch_from_mirrors("mnist", dataset)
 
 
 def test_md5_is_understood(mirror: Path) -> None:
     path = mirror / "train-labels-idx1-ubyte.gz"
-    good = fetch.DatasetFile(checksum=f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}")
-    fetch.verify(path, good)
-    with pytest.raises(fetch.WrongChecksum, match=r"md5:0{32}"):
-        fetch.verify(path, fetch.DatasetFile(checksum="md5:" + "0" * 32))
+    good = DatasetFile(checksum=f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}")
+    mirrors.verify(path, good)
+    with pytest.raises(mirrors.WrongChecksum, match=r"md5:0{32}"):
+        mirrors.verify(path, DatasetFile(checksum="md5:" + "0" * 32))
 
 
 def test_unreachable_mirrors_are_no_error_of_their_own(workspace: Path, dataset: Dataset, monkeypatch) -> None:
     monkeypatch.setenv("DATA_MIRROR", str(workspace / "nowhere"))
-    monkeypatch.setattr(fetch, "RETRIES", 0)
-    assert not fetch.fetch_from_mirrors("mnist", with_mirrors(dataset, "http://127.0.0.1:9/"))
+    monkeypatch.setattr(mirrors, "RETRIES", 0)
+    assert not mirrors.fetch_from_mirrors("mnist", with_mirrors(dataset, "http://127.0.0.1:9/"))
 
 
 def test_the_embedded_digits_look_like_mnists(workspace: Path) -> None:
-    fetch.fetch_embedded("optdigits", fallback=True)
+    fallback.write_embedded("optdigits", fallback=True)
     source = read_source()
     assert source["dataset"] == "optdigits" and source["fallback"] is True
     images, labels = read_raw("train")
@@ -173,27 +171,30 @@ def test_the_embedded_digits_look_like_mnists(workspace: Path) -> None:
 def test_the_fallback_is_dropped_when_a_mirror_answers(
     workspace: Path, mirror: Path, dataset: Dataset, monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr(fetch, "SOURCE", workspace / "data" / "raw" / "source.json")
-    write_json(fetch.SOURCE, {"dataset": "optdigits", "mirror": "scikit-learn", "fallback": True, "files": {}})
+    monkeypatch.setattr(fallback, "load_dataset", lambda name: dataset)
+    write_json(fallback.SOURCE, {"dataset": "optdigits", "mirror": "scikit-learn", "fallback": True, "files": {}})
     monkeypatch.delenv("DATA_MIRROR", raising=False)
-    fetch.retry_fallback(DATA, dataset)
-    assert fetch.SOURCE.exists() and "still cannot be reached" in capsys.readouterr().out
+    fallback.main()
+    assert fallback.SOURCE.exists() and "still cannot be reached" in capsys.readouterr().out
     monkeypatch.setenv("DATA_MIRROR", str(mirror))
-    fetch.retry_fallback(DATA, dataset)
-    assert not fetch.SOURCE.exists()
+    fallback.main()
+    assert not fallback.SOURCE.exists()
 
 
 def test_without_a_fallback_an_old_one_is_an_error_until_a_mirror_answers(
     workspace: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DATA_MIRROR", raising=False)
-    write_json(fetch.SOURCE, {"dataset": "optdigits", "mirror": "scikit-learn", "fallback": True, "files": {}})
+    monkeypatch.setenv("DIGITS_NO_FALLBACK", "1")
+    monkeypatch.setattr(fallback, "load_dataset", lambda name: dataset)
+    write_json(fallback.SOURCE, {"dataset": "optdigits", "mirror": "scikit-learn", "fallback": True, "files": {}})
     with pytest.raises(PipelineError, match=r"no mirror of mnist can be reached and data\.fallback is null"):
-        fetch.retry_fallback(DATA.model_copy(update={"fallback": None}), dataset)
+        fallback.main()
 
 
 def test_what_is_no_fallback_is_never_dropped(workspace: Path, mirror: Path, dataset: Dataset, monkeypatch) -> None:
     monkeypatch.setenv("DATA_MIRROR", str(mirror))
-    fetch.fetch_from_mirrors("mnist", dataset)
-    fetch.retry_fallback(DATA, dataset)
+    mirrors.fetch_from_mirrors("mnist", dataset)
+    fallback.main()
+    assert fallback.SOURCE.exists()
     assert read_source()["dataset"] == "mnist"

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.params import flatten, load_dataset, load_datasets, load_params
+from pipeline.console import PipelineError
+from pipeline.data.datasets import load_dataset, load_datasets
+from pipeline.params import flatten, load_params
 from pipeline.paths import PARAMS
-from pipeline.terminal import PipelineError
 
 
 def changed(tmp_path: Path, edit: str) -> Path:

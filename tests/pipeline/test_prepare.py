@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from pipeline import prepare
+from pipeline.console import PipelineError
+from pipeline.data.splits import validation_mask
 from pipeline.params import load_params
-from pipeline.prepare import validation_mask
-from pipeline.terminal import PipelineError
 from tests.conftest import drawn_digits
 
 

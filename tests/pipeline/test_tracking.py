@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import paths, tracking
-from pipeline.terminal import PipelineError
+from pipeline.console import PipelineError
 
 
 def test_the_store_lies_in_the_checkout_unless_named(monkeypatch) -> None:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from pipeline import validate
-from pipeline.datasets import write_idx
+from pipeline.console import PipelineError
+from pipeline.data import expectations
+from pipeline.data.datasets import Counts, Dataset, Expected, IntensityQuantiles, MeanIntensity, load_dataset
+from pipeline.data.idx import write_idx
 from pipeline.files import read_json, write_json
-from pipeline.params import Counts, Dataset, Expected, IntensityQuantiles, MeanIntensity, load_dataset
 from pipeline.paths import SOURCE
-from pipeline.terminal import PipelineError
 from tests.conftest import drawn_digits
 
 TRAIN, TEST = drawn_digits(6, seed=1), drawn_digits(4, seed=2)
@@ -39,8 +40,8 @@ def broken(dataset: Dataset, train, test=TEST) -> dict[str, dict]:
     """The failed rules' results by rule."""
     import pandas as pd
 
-    frame = pd.concat([validate.describe("train", *train), validate.describe("test", *test)], ignore_index=True)
-    results = validate.check(frame, validate.expectations(dataset))
+    frame = pd.concat([expectations.describe("train", *train), expectations.describe("test", *test)], ignore_index=True)
+    results = expectations.check(frame, expectations.expectations(dataset))
     assert len(results) == 10 + 2 * (10 + 3)
     return {result["rule"]: result for result in results if not result["success"]}
 
@@ -109,7 +110,7 @@ def test_damage_breaks_its_rule_and_names_the_image(dataset: Dataset, change, ru
     assert rule in failed
     if offender:
         assert offender in failed[rule]["images"]
-        assert offender in validate.describe_failure(failed[rule])
+        assert offender in expectations.describe_failure(failed[rule])
 
 
 def test_an_image_of_the_training_file_in_the_test_file_is_found(dataset: Dataset) -> None:

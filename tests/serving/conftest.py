@@ -126,7 +126,7 @@ def png(pixels: np.ndarray, scale: int = 1) -> bytes:
 def found(service: str, project: Project) -> Callable[[Callable[[dict[str, Any]], bool]], bytes]:
     """Finds a picture whose answer by /compare is as wanted, among the project's test and non-digits."""
     images = []
-    for file in ("prepared/test.npz", "derived/non_digits.npz"):
+    for file in ("prepared/test.npz", "derived/ood_samples.npz"):
         with np.load(project.folder / "data" / file) as content:
             images += list(content["images"][:200])
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from pipeline import bento_server
+from pipeline.deployment import bento_server
 from pipeline.files import read_json
 from tests.conftest import Project, serve
 from tests.serving.test_hostile import saved, seven

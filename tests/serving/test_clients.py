@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipeline.bento_server import free_port
+from pipeline.deployment.bento_server import free_port
 from pipeline.files import read_json
 from tests.conftest import REPOSITORY, Project, drawn_digits, serve
 
@@ -102,7 +102,7 @@ def test_the_readmes_python_commands_work_as_written(
     project: Project, service: str, pictures: Path, tmp_path: Path
 ) -> None:
     lines = [line for line in examples() if line.startswith("python")]
-    assert [line.split()[2] for line in lines] == ["serving.client", "pipeline.predict"]
+    assert [line.split()[2] for line in lines] == ["serving.client", "pipeline.batch.predict"]
     for line in lines:
         command = line.split("#")[0].replace("serving.client", f"serving.client --url {service}")
         done = subprocess.run(

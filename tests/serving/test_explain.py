@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import requests
 
-from pipeline.inference import Classifier
+from recognition.classifier import Classifier
 from serving.explain import evidence
 from tests.drawing import draw
 

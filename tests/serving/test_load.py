@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline import bento_server
+from pipeline.deployment import bento_server
 from pipeline.files import read_json
 from tests.conftest import Project
 from tests.serving.test_service import picture

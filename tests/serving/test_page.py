@@ -305,7 +305,7 @@ def test_the_first_paint_is_small(here: Visit) -> None:
         sizes[url] = len(requests.get(url, timeout=30).content)
     assert {f"{here.url}/{name}" for name in ("app.js", "style.css", "texts.js")} <= sizes.keys()
     assert sum(sizes.values()) < 100_000, sizes
-    assert not any("inside.bin" in url for url in sizes)
+    assert not any("demo_network.bin" in url for url in sizes)
 
 
 def test_texts_stand_in_one_place() -> None:

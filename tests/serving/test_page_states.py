@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Route, expect
 
-from pipeline import bento_server
+from pipeline.deployment import bento_server
 from pipeline.files import read_json
 from tests.conftest import Project, serve
 from tests.serving.conftest import ONE, SEVEN, Visit

@@ -12,8 +12,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Response, Route, expect
 
 from pipeline.files import read_json
-from pipeline.inference import Classifier
-from pipeline.preprocessing import Digit
+from recognition.classifier import Classifier
+from recognition.preprocessing import Digit
 from tests.conftest import Project, serve
 from tests.drawing import likeness
 from tests.serving.conftest import ONE, SEVEN, Visit, final
@@ -69,18 +69,18 @@ def test_why_shows_what_speaks_for_the_answer_and_for_another(here: Visit) -> No
 
 def test_nothing_is_explained_unasked(here: Visit) -> None:
     here.draw_and_wait(SEVEN)
-    assert not any(url.endswith(("/explain", "/inside.bin")) for url in here.requests)
+    assert not any(url.endswith(("/explain", "/demo_network.bin")) for url in here.requests)
 
 
 def test_the_browsers_numbers_are_litert_s(here: Visit, project: Project) -> None:
-    network = Classifier(project.folder / "data" / "derived" / "inside.tflite")
+    network = Classifier(project.folder / "data" / "derived" / "demo_network.tflite")
     random = np.random.default_rng(0)
     images = [np.zeros((28, 28), np.uint8), random.integers(0, 256, (28, 28), dtype=np.uint8)]
     images += [np.array(here.draw_and_wait(points)["pixels"], np.uint8) for points in (ONE, SEVEN)]
     found = here.page.evaluate(
         """async (images) => {
             const { read, forward } = await import("/inside.js");
-            const network = read(await (await fetch("/inside.bin")).arrayBuffer());
+            const network = read(await (await fetch("/demo_network.bin")).arrayBuffer());
             return images.map((pixels) => [...forward(network, pixels).at(-1)]);
         }""",
         [image.ravel().tolist() for image in images],
@@ -90,7 +90,7 @@ def test_the_browsers_numbers_are_litert_s(here: Visit, project: Project) -> Non
 
 def test_inside_the_network_changes_while_drawing(here: Visit, project: Project) -> None:
     page = here.page
-    with page.expect_response("**/inside.bin"):
+    with page.expect_response("**/demo_network.bin"):
         page.locator("#inside summary").click()
     say = page.locator("#inside-say")
     expect(say).to_have_text("Draw something, and watch it pass through.")
@@ -104,7 +104,7 @@ def test_inside_the_network_changes_while_drawing(here: Visit, project: Project)
     with page.expect_response(lambda answer: answer.url.endswith("/compare") and final(answer)) as waited:
         page.mouse.up()
     pixels = np.array(waited.value.json()["pixels"], np.uint8)
-    expected = Classifier(project.folder / "data" / "derived" / "inside.tflite").probabilities(pixels[None])[0]
+    expected = Classifier(project.folder / "data" / "derived" / "demo_network.tflite").probabilities(pixels[None])[0]
     expect(say).to_contain_text(f"It says {expected.argmax()}, {100 * expected.max():.1f}% confident")
     assert page.locator("#network").screenshot() != before
     assert painted(here, "#filters canvas:nth-child(1)") > 100

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import sqlalchemy as sql
 
-from pipeline import store
+from records import database
 from serving import prediction_log
 from serving.answers import new_request_id
 from serving.log_writer import Answered
@@ -31,12 +31,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short waits, so that tests end soon."""
     monkeypatch.setattr(prediction_log, "FLUSH_SECONDS", 0.02)
     monkeypatch.setattr(prediction_log, "TRY_AGAIN_SECONDS", 0.05)
-    monkeypatch.setattr(store, "BUSY_SECONDS", 1)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 1)
 
 
 @contextmanager
 def opened(key: str = "", max_rows: int = 1000) -> Iterator[PredictionLog]:
-    log = PredictionLog(store.database_url(), key, 90, max_rows)
+    log = PredictionLog(database.database_url(), key, 90, max_rows)
     try:
         yield log
     finally:
@@ -50,7 +50,7 @@ def answered(pictures: int = 1, who: str = "address 10.0.0.7", models: tuple[str
 
 
 def rows(table: sql.Table) -> list[sql.Row]:
-    engine = store.connect(store.database_url())
+    engine = database.connect(database.database_url())
     with engine.connect() as connection:
         return list(connection.execute(table.select()).all())
 
@@ -81,34 +81,34 @@ def lost() -> float:
     return prometheus_client.REGISTRY.get_sample_value("digits_log_lost_pictures_total", {"reason": "full"}) or 0.0
 
 
-def test_each_model_has_a_row_and_the_pixels_are_kept_once(database: str) -> None:
+def test_each_model_has_a_row_and_the_pixels_are_kept_once(database_url: str) -> None:
     with opened() as log:
         one = answered()
         log.record(one)
-    (picture,) = rows(store.pictures)
+    (picture,) = rows(database.pictures)
     assert picture.request_id == one.request_id and picture.dataset == "mnist"
     assert bytes(picture.pixels) == one.pixels
     assert picture.digest == __import__("hashlib").sha256(one.pixels).hexdigest()
-    found = {row.model: row for row in rows(store.predictions)}
+    found = {row.model: row for row in rows(database.predictions)}
     assert found.keys() == {"mlp", "cnn"}
     row = found["cnn"]
     assert (row.route, row.version, row.prediction, row.confidence) == ("/compare", "3", 8, 0.9)
     assert (row.uncertain, row.reason, row.latency_ms) == (True, "low_confidence", 1.5)
-    assert store.in_utc(row.time).timestamp() == pytest.approx(one.time, abs=0.001)
+    assert database.in_utc(row.time).timestamp() == pytest.approx(one.time, abs=0.001)
 
 
-def test_clients_are_hashes_under_a_key_that_the_database_keeps(database: str) -> None:
+def test_clients_are_hashes_under_a_key_that_the_database_keeps(database_url: str) -> None:
     for who in ("address 10.0.0.7", "address 10.0.0.8", "address 10.0.0.7"):
         with opened() as log:
             log.record(answered(who=who, models=("cnn",)))
-    first, second, third = (row.client for row in sorted(rows(store.predictions), key=lambda row: row.time))
+    first, second, third = (row.client for row in sorted(rows(database.predictions), key=lambda row: row.time))
     assert first == third != second and "10.0.0" not in first and len(first) == 32
     with opened(key="another key of 16") as log:
         log.record(answered(models=("cnn",)))
-    assert len({row.client for row in rows(store.predictions)}) == 3
+    assert len({row.client for row in rows(database.predictions)}) == 3
 
 
-def test_pictures_of_one_request_are_numbered_and_labelled_by_number(database: str) -> None:
+def test_pictures_of_one_request_are_numbered_and_labelled_by_number(database_url: str) -> None:
     with opened() as log:
         one, several = answered(), answered(3)
         log.record(one)
@@ -122,16 +122,16 @@ def test_pictures_of_one_request_are_numbered_and_labelled_by_number(database: s
         for unknown in (f"{several.request_id}-3", new_request_id(), "'; drop table labels", ""):
             with pytest.raises(NotLogged):
                 log.label(unknown, 5, "me")
-    assert [(row.request_id, row.position, row.label) for row in rows(store.labels)] == [
+    assert [(row.request_id, row.position, row.label) for row in rows(database.labels)] == [
         (one.request_id, 0, 4),
         (several.request_id, 2, 5),
         (one.request_id, 0, None),
     ]
 
 
-def test_a_slow_database_is_not_waited_for(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_database_is_not_waited_for(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prediction_log, "MOST_WAITING", 5)
-    engine = store.open_store()
+    engine = database.open_store()
     before = lost()
     with opened() as log:
         connection = engine.connect()
@@ -143,7 +143,7 @@ def test_a_slow_database_is_not_waited_for(database: str, monkeypatch: pytest.Mo
         connection.rollback()
         connection.close()
         wait_for(lambda: log._done == 5)
-    assert len(rows(store.pictures)) == 5
+    assert len(rows(database.pictures)) == 5
 
 
 def test_a_lost_database_is_said_once_counted_and_used_again(
@@ -161,7 +161,7 @@ def test_a_lost_database_is_said_once_counted_and_used_again(
         folder.mkdir()
         wait_for(lambda: log._done == 1)
         wait_for(lambda: any("answers again" in record.message for record in caplog.records))
-    assert len(rows(store.predictions)) == 2
+    assert len(rows(database.predictions)) == 2
 
 
 def test_a_restarted_postgresql_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,10 +176,10 @@ def test_a_restarted_postgresql_is_used_again(monkeypatch: pytest.MonkeyPatch) -
             wait_for(lambda: counted("digits_log_failures_total") > before)
             server.start()
             wait_for(lambda: log._done == 2)
-            assert len(rows(store.pictures)) == 2
+            assert len(rows(database.pictures)) == 2
 
 
-def test_a_killed_writer_is_replaced(database: str) -> None:
+def test_a_killed_writer_is_replaced(database_url: str) -> None:
     with opened() as log:
         log.record(answered())
         wait_for(lambda: log._done == 1)
@@ -190,7 +190,7 @@ def test_a_killed_writer_is_replaced(database: str) -> None:
         log.record(answered())
         wait_for(lambda: log._done == 2)
         assert counted("digits_log_failures_total") == before
-    assert len(rows(store.pictures)) == 2
+    assert len(rows(database.pictures)) == 2
 
 
 WORKER = """
@@ -205,14 +205,14 @@ with opened() as log:
 """
 
 
-def test_the_writer_ends_with_its_worker(database: str) -> None:
+def test_the_writer_ends_with_its_worker(database_url: str) -> None:
     worker = subprocess.run([sys.executable, "-c", WORKER], cwd=REPOSITORY, capture_output=True, text=True)
     assert worker.returncode == -signal.SIGKILL, worker.stderr
     wait_for(lambda: not runs(int(worker.stdout)))
-    assert len(rows(store.pictures)) == 1
+    assert len(rows(database.pictures)) == 1
 
 
-def test_rows_that_are_never_taken_hold_up_no_others(database: str) -> None:
+def test_rows_that_are_never_taken_hold_up_no_others(database_url: str) -> None:
     with opened() as log:
         one = answered()
         log.record(one)
@@ -221,29 +221,33 @@ def test_rows_that_are_never_taken_hold_up_no_others(database: str) -> None:
         wait_for(lambda: log._done == 2)
         log.record(answered())
         wait_for(lambda: log._done == 3)
-    assert len(rows(store.pictures)) == 2
+    assert len(rows(database.pictures)) == 2
 
 
-def test_it_keeps_no_more_than_it_may(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_keeps_no_more_than_it_may(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prediction_log, "HOUSEKEEPING_SECONDS", 0.05)
     with opened(max_rows=3) as log:
         for _ in range(7):
             log.record(answered())
             time.sleep(0.002)  # each at a time of its own
-        wait_for(lambda: log._done == 7 and len(rows(store.pictures)) == 3)
-    assert len(rows(store.predictions)) == 6
+        wait_for(lambda: log._done == 7 and len(rows(database.pictures)) == 3)
+    assert len(rows(database.predictions)) == 6
 
 
-def test_the_monitors_last_figures_are_metrics(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_monitors_last_figures_are_metrics(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import prometheus_client
 
     monkeypatch.setattr(prediction_log, "HOUSEKEEPING_SECONDS", 0.05)
-    engine = store.open_store()
+    engine = database.open_store()
     for status in (0, 1):
         figures = {"off_centre mean difference": {"effect": 2.5 * status, "threshold": 1.0}}
-        row = {"time": store.in_utc(__import__("datetime").datetime(2026, 1, 2)), "status": status, "figures": figures}
+        row = {
+            "time": database.in_utc(__import__("datetime").datetime(2026, 1, 2)),
+            "status": status,
+            "figures": figures,
+        }
         with engine.begin() as connection:
-            connection.execute(store.monitoring.insert().values(row))
+            connection.execute(database.monitoring.insert().values(row))
     with opened():
         wait_for(lambda: counted("digits_monitor_status") == 1)
     name = {"figure": "off_centre mean difference"}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from pipeline.console import PipelineError
 from pipeline.files import read_json, write_json
-from pipeline.terminal import PipelineError
 from serving.models import DamagedModel, Models
 from serving.reload import Watcher, load_directory
 from tests.conftest import Project, serve

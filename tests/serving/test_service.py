@@ -228,8 +228,8 @@ def test_neither_tensorflow_nor_the_trackers_are_loaded(service: str) -> None:
 
 
 def test_a_damaged_model_keeps_the_service_from_starting(project: Project) -> None:
+    from pipeline.console import PipelineError
     from pipeline.files import read_json
-    from pipeline.terminal import PipelineError
 
     tag = read_json(project.folder / "reports" / "bento.json")["models"]["cnn"]["tag"].replace(":", "/")
     file = project.folder / ".bentoml" / "models" / Path(tag) / "model.tflite"

@@ -1,0 +1,101 @@
+"""Train the NumPy network on the prepared images, tracked in MLflow: python -m learn.from_scratch"""
+
+import time
+
+import click
+import numpy as np
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from threadpoolctl import threadpool_limits
+
+from learn.from_scratch.network import Layer
+from learn.from_scratch.neurons import Array
+from learn.from_scratch.training import evaluate, initial_network, train
+from pipeline import tracking
+from pipeline.console import PipelineError, progress, run_main, say
+from pipeline.data.splits import Split, load_split
+
+
+@click.command()
+@click.option(
+    "--hidden",
+    type=click.IntRange(1),
+    multiple=True,
+    default=[256],
+    show_default=True,
+    help="Neurons of a hidden layer; once for each layer.",
+)
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    default=0.002,
+    show_default=True,
+    help="Of Adam, at the first step; it falls linearly to 0.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+def main(hidden: tuple[int, ...], epochs: int, batch_size: int, learning_rate: float, seed: int) -> None:
+    """Train a multilayer perceptron in NumPy alone and report its accuracy on the test images."""
+    import mlflow
+
+    training, validation, test = (load_split(name) for name in ("train", "val", "test"))
+    tags = {"model": "mlp-from-scratch", "dataset": training.dataset, "data_digest": training.digest()}
+    with tracking.run(training.dataset, "mlp-from-scratch", tags):
+        mlflow.log_params(
+            {
+                "hidden": hidden,
+                "epochs": epochs,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "seed": seed,
+            }
+        )
+        rng = np.random.default_rng(seed)
+        classes = int(training.labels.max()) + 1
+        network = initial_network([features(training).shape[1], *hidden, classes], rng)
+        with threadpool_limits(1):  # on matrices this small more threads mostly wait for each other, at full load
+            network = fit(network, training, validation, epochs, batch_size, learning_rate, rng)
+            loss, accuracy = evaluate(network, features(test), test.labels)
+        mlflow.log_metrics({"test_loss": loss, "test_accuracy": accuracy, "cpu_seconds": time.process_time()})
+    say(
+        f"from scratch: {accuracy:.2%} of {len(test.labels):,} test images right, "
+        f"{time.process_time():.0f} CPU-seconds in all"
+    )
+
+
+def fit(
+    network: list[Layer],
+    training: Split,
+    validation: Split,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    rng: np.random.Generator,
+) -> list[Layer]:
+    """Train, log every epoch. Raises PipelineError when the loss is not finite."""
+    import mlflow
+
+    x, x_validation = features(training), features(validation)
+    with progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as display:
+        task = display.add_task("from scratch", total=epochs)
+        steps = train(network, x, training.labels, epochs, batch_size, learning_rate, rng)
+        for epoch, network in enumerate(steps):
+            loss, accuracy = evaluate(network, x, training.labels)
+            val_loss, val_accuracy = evaluate(network, x_validation, validation.labels)
+            if not np.isfinite(loss):
+                raise PipelineError(f"the loss is not finite after epoch {epoch}; lower --learning-rate")
+            mlflow.log_metrics(
+                {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy},
+                step=epoch,
+            )
+            display.update(task, advance=1, description=f"loss {loss:.4f} accuracy {val_accuracy:.4f}")
+    return network
+
+
+def features(split: Split) -> Array:
+    """Images as rows of grey values from 0 to 1, float32 (n, 784)."""
+    return split.images.reshape(len(split.images), -1).astype(np.float32) / 255
+
+
+if __name__ == "__main__":
+    run_main(main)

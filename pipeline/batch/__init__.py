@@ -1,0 +1,1 @@
+"""Predictions for a folder of pictures or a Parquet file, without a server."""

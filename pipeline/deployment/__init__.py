@@ -1,0 +1,1 @@
+"""Running it elsewhere: the service, its container image, scheduled retraining, backups."""

@@ -1,0 +1,70 @@
+"""`python -m pipeline.deployment.backup FOLDER` saves the embedded stores while they are in use; `--restore` restores.
+
+Stores on servers (PostgreSQL, an MLflow server) are saved with their own tools: docs/operations.md.
+"""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from pipeline.console import PipelineError, run_main, say
+from pipeline.files import read_json, sha256, write_json
+from pipeline.paths import checkout
+
+DATABASES = ("digits.db", "mlflow.db")
+FOLDERS = ("mlartifacts", ".bentoml", ".dvc/cache", "data/feedback")
+LIST = "backup.json"  # written last: a folder without it is no backup
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--restore", is_flag=True, help="Put the stores back; nothing may be running.")
+def main(folder: Path, restore: bool) -> None:
+    """Copy the embedded stores into a new FOLDER, or back from it."""
+    if restore:
+        put_back(folder, checkout())
+        say(f"restored from {folder}; check with: python -m pipeline.deployment.check")
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise PipelineError(f"{folder} is not empty; name a new folder")
+    save(checkout(), folder)
+    say(f"saved to {folder}")
+
+
+def save(root: Path, folder: Path) -> None:
+    """Copy what is there of the stores under `root`; databases as they are at one moment."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in DATABASES:
+        if (root / name).exists():
+            with closing(sqlite3.connect(root / name)) as source, closing(sqlite3.connect(folder / name)) as target:
+                source.backup(target)
+    for name in FOLDERS:
+        if (root / name).exists():
+            shutil.copytree(root / name, folder / name, symlinks=True)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    write_json(folder / LIST, {path.relative_to(folder).as_posix(): sha256(path) for path in files})
+
+
+def put_back(folder: Path, root: Path) -> None:
+    """Put the stores in place of those under `root`. Raises PipelineError for a damaged backup, changing nothing."""
+    if not (folder / LIST).exists():
+        raise PipelineError(f"{folder} holds no whole backup: {LIST} is missing")
+    for name, digest in read_json(folder / LIST).items():
+        if not (folder / name).is_file() or sha256(folder / name) != digest:
+            raise PipelineError(f"{folder / name} is missing or damaged; take another backup")
+    for name in (*DATABASES, *FOLDERS):
+        if not (folder / name).exists():
+            continue
+        fresh = root / f"{name}.restored"
+        copy = shutil.copy2 if (folder / name).is_file() else shutil.copytree
+        copy(folder / name, fresh)
+        for old in (root / name, root / f"{name}-wal", root / f"{name}-shm"):
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+        fresh.replace(root / name)
+
+
+if __name__ == "__main__":
+    run_main(main)

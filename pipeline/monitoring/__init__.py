@@ -1,0 +1,1 @@
+"""After deployment: drift of requests and answers, corrections by users, deletion."""

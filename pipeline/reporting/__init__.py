@@ -1,0 +1,1 @@
+"""What people read: charts, report pages, model cards, differences of metrics."""

@@ -1,0 +1,68 @@
+"""The network learns, and `python -m learn.from_scratch` tracks how."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from learn.from_scratch import __main__ as command
+from learn.from_scratch.training import evaluate, initial_network, train
+from pipeline.console import PipelineError
+from pipeline.data import splits
+
+
+def bars(n, seed):
+    """Images of 28x28 with one bright bar; the label says in which of ten places it stands."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 10
+    images = rng.integers(0, 60, (n, 28, 28), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[:, 2 * label + 4] = 255
+    return splits.Split("bars", images, labels.astype(np.uint8))
+
+
+def test_training_learns_reproducibly_in_float32():
+    split = bars(300, 0)
+    x = command.features(split)
+    runs = []
+    for _ in range(2):
+        rng = np.random.default_rng(5)
+        networks = list(train(initial_network([784, 16, 10], rng), x, split.labels, 4, 32, 0.01, rng))
+        runs.append([evaluate(network, x, split.labels) for network in networks])
+    assert runs[0] == runs[1]
+    losses = [loss for loss, _ in runs[0]]
+    assert losses == sorted(losses, reverse=True)
+    assert runs[0][-1][1] == 1
+    assert {array.dtype for layer in networks[-1] for array in layer} == {np.dtype(np.float32)}
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    monkeypatch.setattr(splits, "PREPARED", tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    for seed, name in enumerate(("train", "val", "test")):
+        splits.save_split(name, bars(200, seed))
+
+
+def test_command_trains_and_tracks(prepared):
+    import mlflow
+
+    result = CliRunner().invoke(
+        command.main, ["--hidden", "16", "--epochs", "3", "--batch-size", "10", "--learning-rate", "0.01"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "of 200 test images right" in result.output
+    (run,) = mlflow.search_runs(experiment_names=["bars"], output_format="list")
+    assert run.data.metrics["test_accuracy"] > 0.9
+    assert run.data.params["hidden"] == "(16,)"
+    assert run.data.tags["model"] == "mlp-from-scratch"
+    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "val_accuracy")
+    assert [metric.step for metric in history] == [0, 1, 2]
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_loss_that_is_not_finite_is_an_error_that_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("mlflow.log_metrics", lambda *_, **__: None)
+    split, rng = bars(50, 0), np.random.default_rng(0)
+    network = initial_network([784, 4, 10], rng)
+    with pytest.raises(PipelineError, match="lower --learning-rate"):
+        command.fit(network, split, split, 3, 10, 1e38, rng)

@@ -1,0 +1,269 @@
+"""Promotion and rollback in a real MLflow store: one of several wins, a kill is completed, and files follow aliases."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipeline import tracking
+from pipeline.console import PipelineError
+from pipeline.files import read_json, write_bytes, write_json
+from pipeline.registry import champion, handover, promotion, versions
+from records import promotions
+from tests.conftest import REPOSITORY
+
+MODEL = "mnist-classifier"
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables, which take seconds to make, with the registered model and nothing else."""
+    import mlflow
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}", f"sqlite:///{path}").create_registered_model(MODEL)
+    return path
+
+
+@pytest.fixture
+def stores(tmp_path: Path, workspace: Path, empty_store: Path, monkeypatch) -> Iterator[Path]:
+    """An MLflow store and a ledger of the test's own, and a folder to serve from; returns that folder."""
+    import mlflow
+
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    monkeypatch.setattr(tracking, "checkout", lambda: tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("DIGITS_DATABASE_URL", f"sqlite:///{tmp_path / 'digits.db'}")
+    monkeypatch.setenv("DIGITS_MODEL_DIR", str(tmp_path / "served"))
+    monkeypatch.delenv("REASON", raising=False)
+    yield tmp_path / "served"
+    mlflow.set_tracking_uri(None)
+    mlflow.set_registry_uri(None)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_database(request, stores: Path, monkeypatch) -> None:
+    """The test runs twice: with the ledger in SQLite, and in PostgreSQL."""
+    if request.param == "postgresql":
+        monkeypatch.setenv("DIGITS_DATABASE_URL", request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def make_version(stores: Path, tmp_path: Path) -> Callable[[str], versions.Registered]:
+    """Registers a version with files of its own, as an entry of `models:`."""
+
+    def make(name: str) -> versions.Registered:
+        count = len(tracking.connect().search_model_versions(f"name='{MODEL}'"))
+        folder = tmp_path / f"source{count}"
+        content = f"a model {count}".encode()
+        digest = hashlib.sha256(content).hexdigest()
+        served = folder / "artifacts" / "served"
+        write_bytes(served / "model.tflite", content)
+        write_bytes(served / "known_digits.npz", b"known digits")
+        write_bytes(served / "model_card.html", b"a card")
+        write_json(served / "model.json", {"name": name, "dataset": "mnist", "digest": digest})
+        version = tracking.connect().create_model_version(MODEL, str(folder), tags={"digest": digest})
+        tracking.connect().set_registered_model_alias(MODEL, name, version.version)
+        return versions.download(MODEL, str(version.version))
+
+    return make
+
+
+def promote(version: versions.Registered, **more: bool) -> None:
+    champion.change(MODEL, "promoted", version, champion.champion_state(MODEL), "a reason", **more)
+
+
+def aliases() -> tuple[str | None, str | None]:
+    found = [versions.by_alias(MODEL, alias) for alias in (versions.CHAMPION, versions.PREVIOUS)]
+    champion, previous = (str(version.version) if version else None for version in found)
+    return champion, previous
+
+
+def rows() -> list[tuple[str, str | None, str]]:
+    return [(row["event"], row["champion_before"], row["version"]) for row in promotions.history(MODEL)]
+
+
+def test_back_and_forward_again_with_the_files_that_are_served(make_version, stores: Path, capsys) -> None:
+    for name in ("cnn", "cnn", "mlp"):
+        promote(make_version(name))
+    promotion.rollback()
+    assert aliases() == ("2", "3")
+    current = read_json(stores / "current.json")
+    assert current["champion"] == "cnn" and current["models"]["cnn"]["version"] == "2"
+    assert "rolled back: from version 3 to 2 (cnn)" in capsys.readouterr().out
+    promotion.rollback()
+    assert aliases() == ("3", "2")
+    assert read_json(stores / "current.json")["champion"] == "mlp"
+    assert rows()[2:] == [("promoted", "2", "3"), ("rolled back", "3", "2"), ("rolled back", "2", "3")]
+    tags = tracking.connect().get_model_version(MODEL, "2").tags
+    assert tags["promoted"] == "a reason" and tags["rolled_back"] == "by hand"
+
+
+def test_without_a_previous_champion_there_is_no_way_back(make_version) -> None:
+    with pytest.raises(PipelineError, match="no previous champion"):
+        promotion.rollback()
+    promote(make_version("cnn"))
+    with pytest.raises(PipelineError, match="no previous champion"):
+        promotion.rollback()
+
+
+def test_of_several_promotions_at_once_one_wins_and_the_others_are_told(make_version, either_database: None) -> None:
+    first, *others = (make_version("cnn") for _ in range(4))
+    promote(first)
+    seen = champion.champion_state(MODEL)
+    barrier, told = threading.Barrier(3), []
+
+    def change(version: versions.Registered) -> None:
+        barrier.wait()
+        try:
+            champion.change(MODEL, "promoted", version, seen, f"for {version.version}")
+        except PipelineError as error:
+            told.append(str(error))
+
+    threads = [threading.Thread(target=change, args=(version,)) for version in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = (row["version"] for row in promotions.history(MODEL) if row["turn"] == 2)
+    assert aliases() == (winner, "1")
+    assert len(told) == 2
+    assert all(f"version {winner} was promoted by" in line and "nothing was changed" in line for line in told)
+
+
+def test_a_promotion_killed_between_ledger_and_aliases_is_completed_by_the_next(
+    make_version, either_database: None
+) -> None:
+    first, _, third = (make_version("cnn") for _ in range(3))
+    promote(first)
+    script = f"""
+import os, signal
+from pipeline.registry import champion, versions
+seen, chosen = champion.champion_state({MODEL!r}), versions.download({MODEL!r}, "2")
+champion.apply_pending_change = lambda model, just_written: os.kill(os.getpid(), signal.SIGKILL)
+champion.change({MODEL!r}, "promoted", chosen, seen, "killed")
+"""
+    killed = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, env=os.environ)
+    assert killed.returncode == -signal.SIGKILL
+    assert aliases() == ("1", None) and rows()[-1] == ("promoted", "1", "2")
+    assert champion.champion_state(MODEL) == champion.ChampionState("2", 2)
+    assert aliases() == ("2", "1")
+    tracking.connect().set_registered_model_alias(MODEL, versions.CHAMPION, "1")  # by hand, in MLflow's pages
+    assert champion.champion_state(MODEL).version == "1"  # what was carried out is not carried out again
+    promote(third)
+    assert aliases() == ("3", "1")
+
+
+def test_a_ledger_that_speaks_of_another_store_moves_nothing(make_version) -> None:
+    make_version("cnn")
+    promotions.append(promotions.Entry("promoted", MODEL, "1", None, "elsewhere", "f" * 64, turn=1))
+    promotions.append(promotions.Entry("promoted", MODEL, "7", "1", "elsewhere", "e" * 64, turn=2))
+    assert champion.champion_state(MODEL) == champion.ChampionState(None, 2)
+    promotions.append(promotions.Entry("promoted", MODEL, "1", "7", "elsewhere", "f" * 64, turn=3))
+    assert champion.champion_state(MODEL) == champion.ChampionState(None, 3)
+
+
+def test_a_store_made_anew_begins_without_a_champion(make_version) -> None:
+    digest = hashlib.sha256(b"a model 0").hexdigest()
+    promotions.append(promotions.Entry("promoted", MODEL, "1", None, "in the store that was lost", digest, turn=1))
+    assert make_version("cnn").card["digest"] == digest
+    assert champion.champion_state(MODEL) == champion.ChampionState(None, 1)
+
+
+def test_what_a_person_took_down_is_known_until_a_person_brings_it_back(make_version) -> None:
+    first, second, third = (make_version("cnn") for _ in range(3))
+    promote(first)
+    promote(second)
+    assert champion.demotion(MODEL, second) is None and champion.demotion(MODEL, first) is None
+    promotion.rollback()
+    row = champion.demotion(MODEL, second)
+    assert row and (row["event"], row["champion_before"]) == ("rolled back", "2")
+    promote(second, forced=True)
+    assert champion.demotion(MODEL, second) is None
+    assert champion.demotion(MODEL, first) is not None  # displaced against the gate
+    promote(third)
+    assert champion.demotion(MODEL, second) is None  # displaced by the gate
+
+
+def test_by_hand_what_the_gate_refuses_wants_a_reason_and_is_marked(make_version, monkeypatch, capsys) -> None:
+    for version in ("", "x", "1"):
+        monkeypatch.setenv("VERSION", version)
+        with pytest.raises(PipelineError, match="make promote VERSION=3"):
+            promotion.promote()
+    make_version("cnn")
+    monkeypatch.setenv("VERSION", "1")
+    with pytest.raises(PipelineError, match=r"not evaluated: data/prepared/val.npz is missing.*REASON="):
+        promotion.promote()
+    assert rows() == [] and aliases() == (None, None)
+    monkeypatch.setenv("REASON", "the demo is today")
+    promotion.promote()
+    assert aliases() == ("1", None)
+    (row,) = promotions.history(MODEL)
+    assert row["forced"] and row["reason"].startswith("the demo is today (the gate refuses: not evaluated")
+    assert tracking.connect().get_model_version(MODEL, "1").tags["promoted"].startswith("forced: the demo is today")
+    assert "promoted, forced: version 1 (cnn)" in capsys.readouterr().out
+    promotion.promote()
+    assert "unchanged: version 1 is the champion already" in capsys.readouterr().out and len(rows()) == 1
+
+
+def test_the_history_is_a_table(make_version, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    promote(make_version("cnn"))
+    promote(make_version("mlp"), forced=True)
+    promotion.main("champions")
+    said = capsys.readouterr().out
+    assert "champion is version 2, previous is 1" in said
+    (line,) = (line for line in said.splitlines() if "forced" in line)
+    assert [cell.strip() for cell in line.split("│")][2:7] == [
+        promotions.who(),
+        "promoted, forced",
+        "1",
+        "2",
+        "a reason",
+    ]
+    assert Console().width == 160
+    with pytest.raises(PipelineError, match="no command"):
+        promotion.main("demote")
+
+
+def test_old_folders_go_and_those_of_champion_and_previous_stay(make_version, stores: Path) -> None:
+    for _ in range(4):
+        promote(make_version("cnn"))
+        handover.export(MODEL)
+    assert sorted(path.name.split("-")[0] for path in stores.glob("v*")) == ["v3", "v4"]
+    current = read_json(stores / "current.json")
+    digest = hashlib.sha256(b"a model 3").hexdigest()
+    entry = {"folder": f"v4-{digest[:12]}", "version": "4", "digest": digest}
+    assert current == {"dataset": "mnist", "champion": "cnn", "models": {"cnn": entry}}
+    assert {path.name for path in (stores / entry["folder"]).iterdir()} == set(versions.CARRIED)
+
+
+def test_an_export_repairs_what_is_damaged_and_touches_nothing_that_is_right(make_version, stores: Path) -> None:
+    promote(make_version("cnn"))
+    (stores / ".v-left").mkdir(parents=True)  # by a killed export
+    handover.export(MODEL)
+    (folder,) = stores.glob("v*")
+    times = [path.stat().st_mtime_ns for path in (stores / "current.json", folder / "model.tflite")]
+    handover.export(MODEL)
+    assert times == [path.stat().st_mtime_ns for path in (stores / "current.json", folder / "model.tflite")]
+    assert not (stores / ".v-left").exists()
+    (folder / "model.tflite").write_bytes(b"half")
+    (stores / "current.json").write_text("{")
+    handover.export(MODEL)
+    assert (folder / "model.tflite").read_bytes() == b"a model 0"
+    assert read_json(stores / "current.json")["champion"] == "cnn"
+
+
+def test_nothing_is_exported_where_no_folder_is_named(make_version, stores: Path, monkeypatch) -> None:
+    promote(make_version("cnn"))
+    monkeypatch.setenv("DIGITS_MODEL_DIR", "")
+    handover.export(MODEL)
+    assert not stores.exists()

@@ -1,0 +1,213 @@
+"""Bytes to pictures: what is read, what is refused, and with which error."""
+
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFile
+
+from recognition.decoding import (
+    FORMATS,
+    BrokenImage,
+    ImageError,
+    NotAnImage,
+    TooManyPixels,
+    decode_image,
+    detect_format,
+    read_size,
+    strip_png,
+)
+
+
+def encode(format: str, size: tuple[int, int] = (40, 30), **options: object) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def with_png_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
+    return png[:33] + png_chunk(kind, content) + png[33:]  # 33: signature and IHDR
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_each_format_is_recognised_measured_and_decoded(format):
+    data = encode(format)
+    assert detect_format(data) == format
+    assert read_size(format, data) == (40, 30)
+    image = decode_image(data)
+    assert image.size == (40, 30)
+    image.getpixel((39, 29))
+
+
+def test_all_kinds_of_webp_and_progressive_jpeg_state_their_size():
+    buffer = io.BytesIO()
+    Image.new("RGBA", (70, 50), (1, 2, 3, 4)).save(buffer, "WEBP")  # extended, for its alpha
+    for format, data in (
+        ("WEBP", encode("WEBP", lossless=True)),
+        ("WEBP", encode("WEBP", quality=50)),
+        ("JPEG", encode("JPEG", progressive=True)),
+    ):
+        assert read_size(format, data) == (40, 30)
+    assert read_size("WEBP", buffer.getvalue()) == (70, 50)
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"BM"])
+def test_other_bytes_are_not_an_image(data):
+    with pytest.raises(NotAnImage, match="PNG, JPEG, WebP, BMP or GIF"):
+        decode_image(data)
+
+
+def test_formats_pillow_reads_but_strangers_may_not_send_are_refused():
+    for format in ("TIFF", "ICO", "PPM", "TGA"):
+        with pytest.raises(NotAnImage):
+            decode_image(encode(format))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_truncated_files_are_broken(format, share):
+    data = encode(format)
+    with pytest.raises(BrokenImage, match="complete"):
+        decode_image(data[: int(len(data) * share)])
+
+
+def test_too_many_pixels_are_refused_from_the_header_alone():
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Pillow warns of bombs: the size is checked before it sees them
+        with pytest.raises(TooManyPixels, match="16,000,000"):
+            decode_image(bomb)
+
+
+def test_no_decoder_runs_before_the_size_is_known(monkeypatch):
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("decoded"))
+    with pytest.raises(TooManyPixels):
+        decode_image(encode("PNG"), max_pixels=10)
+
+
+def test_the_limit_is_exact():
+    assert decode_image(encode("PNG"), max_pixels=1200).size == (40, 30)
+    with pytest.raises(TooManyPixels, match="40 x 30"):
+        decode_image(encode("PNG"), max_pixels=1199)
+
+
+def test_a_gif_frame_larger_than_its_canvas_counts_in_full():
+    data = bytearray(encode("GIF"))
+    data[6:10] = struct.pack("<HH", 2, 2)
+    with pytest.raises(TooManyPixels):
+        decode_image(bytes(data), max_pixels=1000)
+
+
+def test_the_first_frame_of_an_animation_is_the_picture():
+    frames = [Image.new("L", (8, 8), shade) for shade in (10, 200)]
+    for format in ("GIF", "WEBP", "PNG"):
+        buffer = io.BytesIO()
+        frames[0].save(buffer, format, save_all=True, append_images=frames[1:])
+        assert decode_image(buffer.getvalue()).convert("L").getpixel((4, 4)) < 50
+
+
+def test_metadata_that_unpacks_to_megabytes_is_dropped_before_pillow_sees_it():
+    png = encode("PNG")
+    packed = zlib.compress(b"\0" * 5_000_000)
+    for kind, content in ((b"zTXt", b"key\0\0" + packed), (b"iCCP", b"profile\0\0" + packed)):
+        assert strip_png(with_png_chunk(png, kind, content)) == png
+    image = decode_image(with_png_chunk(png, b"zTXt", b"key\0\0" + packed))
+    assert "key" not in image.info
+
+
+def test_transparency_and_orientation_survive_stripping():
+    palette = Image.new("P", (4, 4))
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    palette.save(buffer, "PNG", transparency=0, exif=exif)
+    image = decode_image(buffer.getvalue())
+    assert image.info["transparency"] is not None
+    assert image.getexif()[0x0112] == 6
+
+
+def test_a_large_jpeg_may_be_decoded_smaller_but_not_below_what_is_enough():
+    data = encode("JPEG", (800, 600))
+    assert decode_image(data).size == (800, 600)
+    reduced = decode_image(data, enough=150)
+    assert 150 <= min(reduced.size) < 600
+
+
+def test_pillow_keeps_its_settings():
+    before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    decode_image(encode("PNG"))
+    after = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    assert after == before and not after[0]
+
+
+def check_only_image_errors(data: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            assert isinstance(decode_image(data, max_pixels=100_000), Image.Image)
+        except ImageError as error:
+            assert "\n" not in str(error) and str(error)
+
+
+@given(
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBPVP8X", b"GIF89a", b"BM"]),
+    st.binary(),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_bytes_give_a_picture_or_an_image_error(start, rest):
+    check_only_image_errors(start + rest)
+
+
+ENCODED = {format: encode(format) for format in FORMATS}
+
+
+@given(
+    st.sampled_from(FORMATS),
+    st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=8),
+)
+@settings(max_examples=250, deadline=None)
+def test_real_files_with_changed_bytes_give_a_picture_or_an_image_error(format, changes):
+    data = bytearray(ENCODED[format])
+    for position, value in changes:
+        data[position % len(data)] = value
+    check_only_image_errors(bytes(data))
+
+
+MODES = {"PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"), "JPEG": ("L", "RGB", "CMYK"), "WEBP": ("RGB", "RGBA")}
+MODES |= {"BMP": ("1", "L", "P", "RGB"), "GIF": ("L", "P")}
+
+
+@given(st.data(), st.sampled_from(FORMATS), st.integers(1, 60), st.integers(1, 60))
+@settings(max_examples=120, deadline=None)
+def test_every_size_and_mode_is_read_in_its_size_and_no_cut_of_it_does_harm(data, format, width, height):
+    mode = data.draw(st.sampled_from(MODES[format]))
+    buffer = io.BytesIO()
+    Image.new(mode, (width, height)).save(buffer, format)
+    whole = buffer.getvalue()
+    assert read_size(format, whole) == (width, height)
+    assert decode_image(whole).size == (width, height)
+    check_only_image_errors(whole[: data.draw(st.integers(0, len(whole)))])
+    with pytest.raises(TooManyPixels):
+        decode_image(whole, max_pixels=width * height - 1)
+
+
+@given(st.integers(-(2**31), 2**31 - 1), st.integers(-(2**31), 2**31 - 1))
+@settings(max_examples=60, deadline=None)
+def test_whatever_size_a_header_claims(width, height):
+    data = bytearray(ENCODED["BMP"])
+    data[18:26] = struct.pack("<ii", width, height)
+    check_only_image_errors(bytes(data))
+    png = bytearray(ENCODED["PNG"])
+    png[16:24] = struct.pack(">II", width & 0xFFFFFFFF, height & 0xFFFFFFFF)
+    check_only_image_errors(bytes(png))

@@ -1,0 +1,83 @@
+"""Rasters: sizes, neighbourhoods, statistics, connected components."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from recognition.raster import connected_components, dilate, erode, noise_level, opening, otsu, shrink, thicken
+
+
+def test_shrink_averages_and_never_enlarges():
+    values = np.arange(32, dtype=np.float32).reshape(4, 8)
+    assert shrink(values, 4).shape == (2, 4) and shrink(values, 4)[0, 0] == values[:2, :2].mean()
+    assert np.array_equal(shrink(values, 100), values)
+    assert shrink(np.ones((1, 300, 3), np.float32), 10).shape == (1, 10, 3)
+
+
+@pytest.mark.parametrize("reach", [1, 2, 5])
+def test_dilate_and_erode_pick_from_a_square(reach):
+    values = np.random.default_rng(0).normal(size=(9, 13)).astype(np.float32)
+    for grown, pick in ((dilate(values, reach), np.max), (erode(values, reach), np.min)):
+        assert grown.shape == values.shape
+        for y, x in np.ndindex(values.shape):
+            assert grown[y, x] == pick(values[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1])
+
+
+def test_opening_takes_what_is_narrow_and_leaves_edges_where_they_are():
+    values = np.zeros((20, 30), np.float32)
+    values[:, 18:] = 1
+    values[5:8] = 1
+    opened = opening(values, 2)
+    assert opened[:, :18].max() == 0 and opened[:, 18:].min() == 1
+
+
+def test_noise_level_is_the_standard_deviation_and_ignores_strokes():
+    ink = np.random.default_rng(0).normal(0, 5, (200, 200)).astype(np.float32)
+    ink[:, 90:100] += 200
+    assert noise_level(ink) == pytest.approx(5, rel=0.05)
+    assert noise_level(np.zeros((1, 1), np.float32)) == 0
+
+
+def test_otsu_separates_two_levels():
+    values = np.array([10, 12, 11, 10, 90, 88], np.float32)
+    assert 12 < otsu(values) < 88
+    assert otsu(np.zeros(4, np.float32)) == 0
+
+
+def test_connected_components():
+    mask = np.array([[1, 0, 0, 1, 1], [0, 1, 0, 0, 1], [0, 0, 0, 0, 0], [1, 1, 0, 1, 0]], bool)
+    labels, areas, boxes = connected_components(mask)
+    assert labels.max() == 4 and labels[0, 0] == labels[1, 1] != labels[0, 3] == labels[1, 4]
+    assert sorted(areas.tolist()) == [1, 2, 2, 3]
+    assert boxes[labels[0, 3] - 1].tolist() == [0, 2, 3, 5]
+    assert np.array_equal(labels > 0, mask)
+
+
+@given(hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+@settings(max_examples=150, deadline=None)
+def test_components_are_those_of_a_flood_fill(mask):
+    labels, areas, _ = connected_components(mask)
+    seen = np.zeros(mask.shape, bool)
+    count = 0
+    for start in zip(*np.nonzero(mask), strict=True):
+        if seen[start]:
+            continue
+        count, stack, seen[start] = count + 1, [start], True
+        while stack:
+            y, x = stack.pop()
+            assert labels[y, x] == labels[start]
+            window = np.zeros(mask.shape, bool)
+            window[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = True
+            for following in zip(*np.nonzero(window & mask & ~seen), strict=True):
+                seen[following] = True
+                stack.append(following)
+    assert len(areas) == count and areas.sum() == mask.sum()
+
+
+def test_thicken_adds_its_radius_on_every_side():
+    ink = np.zeros((31, 31), np.float32)
+    ink[15, 15] = 1
+    assert thicken(ink, 4)[15].sum() == 9
+    assert thicken(ink, 0.5)[15].tolist()[14:17] == [0.5, 1, 0.5]
