@@ -1,6 +1,6 @@
 """Print learn/mathematics.md and learn/course.md as a PDF: python learn/build.py [--output learn/mathematics.pdf]
 
-Markdown becomes one page of HTML, KaTeX sets the formulas, Chromium prints it. On Debian:
+The script converts Markdown to one HTML page, KaTeX renders the formulas, and Chromium prints the page. On Debian:
 apt-get install chromium libjs-katex fonts-lmodern
 """
 
@@ -22,73 +22,78 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NUMBERED = re.compile(r"```math\n([^`]*)```\n\n\*\*Formula (\d+)\*\* · \[`([^`]*)`\]\([^)]*\)\n")
 DISPLAY = re.compile(r"```math\n([^`]*)```\n")
 INLINE = re.compile(r"\$`([^`]*)`\$")
-KEPT = re.compile(r"\N{OBJECT REPLACEMENT CHARACTER}(\d+);")
-KEPT_BLOCK = re.compile(r"<p>(\N{OBJECT REPLACEMENT CHARACTER}\d+;)</p>")
-EXAMPLE = re.compile(r"<h3>In numbers</h3>.*?(?=<h2|\Z)", re.DOTALL)
+PLACEHOLDER = re.compile(r"\N{OBJECT REPLACEMENT CHARACTER}(\d+);")
+PLACEHOLDER_BLOCK = re.compile(r"<p>(\N{OBJECT REPLACEMENT CHARACTER}\d+;)</p>")
+EXAMPLE = re.compile(r"<h3>Worked example</h3>.*?(?=<h2|\Z)", re.DOTALL)
 HEADING = re.compile(r"<h([12])>(.*?)</h\1>")
 LINK = re.compile(r'<a href="(?!https?:)([^"]*)">(.*?)</a>', re.DOTALL)
 
-# KaTeX stops at the first formula that it cannot set, and says which.
-RENDER = """() => document.querySelectorAll('.tex').forEach(place => {
-  const tex = place.textContent;
-  const options = {displayMode: place.tagName === 'DIV', throwOnError: true, strict: 'error'};
-  try { katex.render(tex, place, options); }
+# Renders every formula; the first formula with an error stops the script with a message that contains it.
+RENDER = """() => document.querySelectorAll('.tex').forEach(element => {
+  const tex = element.textContent;
+  const options = {displayMode: element.tagName === 'DIV', throwOnError: true, strict: 'error'};
+  try { katex.render(tex, element, options); }
   catch (error) { throw new Error(error.message + ' in: ' + tex); }
 })"""
 
 
 @click.command()
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=FOLDER / "mathematics.pdf")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=FOLDER / "mathematics.pdf",
+    show_default="learn/mathematics.pdf",
+    help="PDF file to write.",
+)
 def main(output: Path) -> None:
-    """Print the mathematics and the learners' path as one PDF."""
-    browser = require_tools()
-    sources = [FOLDER / name for name in SOURCES if (FOLDER / name).exists()]
-    body = "".join(chapter(path.read_text(encoding="utf-8")) for path in sources)
-    print_page(document(body), output, browser)
+    """Print learn/mathematics.md and learn/course.md as one PDF."""
+    browser = find_browser()
+    body = "".join(chapter((FOLDER / name).read_text(encoding="utf-8")) for name in SOURCES)
+    write_pdf(document(body), output, browser)
     click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
 
 
-def require_tools() -> str:
-    """The browser to print with. One line and exit status 1 when something is missing."""
+def find_browser() -> str:
+    """Return the path of the browser. Raises ClickException with the missing Debian packages."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    needed = {
+    requirements = {
         "chromium": browser,
         "libjs-katex": (KATEX / "katex.min.js").exists(),
         "fonts-lmodern": FONT.exists(),
     }
-    if missing := [package for package, found in needed.items() if not found]:
-        raise click.ClickException(f"missing; on Debian run: apt-get install {' '.join(missing)}")
+    if missing := [package for package, found in requirements.items() if not found]:
+        raise click.ClickException(f"required packages are missing; on Debian run: apt-get install {' '.join(missing)}")
     return str(browser)
 
 
 def chapter(markdown: str) -> str:
-    """One Markdown file as HTML, its formulas as `.tex` elements still to be set."""
-    formulas: list[str] = []  # kept out of the way of Markdown, which would read their backslashes
+    """Convert one Markdown file to HTML. Formulas become `.tex` elements, which KaTeX renders later."""
+    formulas: list[str] = []  # the Markdown parser sees placeholders; it would misread the backslashes of formulas
 
-    def keep(element: str) -> str:
+    def placeholder(element: str) -> str:
         formulas.append(element)
         return f"\N{OBJECT REPLACEMENT CHARACTER}{len(formulas) - 1};"
 
-    text = NUMBERED.sub(lambda m: keep(numbered(*m.groups())) + "\n", markdown)
-    text = DISPLAY.sub(lambda m: keep(f'<div class="tex">{html.escape(m[1].strip())}</div>') + "\n", text)
-    text = INLINE.sub(lambda m: keep(f'<span class="tex">{html.escape(m[1])}</span>'), text)
+    text = NUMBERED.sub(lambda m: placeholder(numbered_formula(*m.groups())) + "\n", markdown)
+    text = DISPLAY.sub(lambda m: placeholder(f'<div class="tex">{html.escape(m[1].strip())}</div>') + "\n", text)
+    text = INLINE.sub(lambda m: placeholder(f'<span class="tex">{html.escape(m[1])}</span>'), text)
     body = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
-    body = KEPT_BLOCK.sub(r"\1", body)
-    body = KEPT.sub(lambda m: formulas[int(m[1])], body)
+    body = PLACEHOLDER_BLOCK.sub(r"\1", body)
+    body = PLACEHOLDER.sub(lambda m: formulas[int(m[1])], body)
     body = EXAMPLE.sub(lambda m: f'<section class="example">{m[0]}</section>', body)
-    return f"<article>{LINK.sub(inside, body)}</article>"
+    return f"<article>{LINK.sub(resolve_local_link, body)}</article>"
 
 
-def numbered(tex: str, number: str, function: str) -> str:
-    """A formula with its number at the margin and its function below."""
+def numbered_formula(tex: str, number: str, function: str) -> str:
+    """Return a display formula with its number in the margin and the name of its function below."""
     content = html.escape(f"{tex.strip()} \\tag{{{number}}}")
     name = html.escape(function.removeprefix("learn/from_scratch/").replace(".py: ", "."))
     return f'<div class="formula"><div class="tex">{content}</div><code>{name}</code></div>'
 
 
-def inside(link: re.Match[str]) -> str:
-    """A link within the repository: to the other chapter where it leads there, otherwise its words alone."""
-    if link[1] in SOURCES and (FOLDER / link[1]).exists():
+def resolve_local_link(link: re.Match[str]) -> str:
+    """Turn a link to the other text into a link inside the PDF, and any other local link into plain text."""
+    if link[1] in SOURCES:
         return f'<a href="#{anchor(first_heading(FOLDER / link[1]))}">{link[2]}</a>'
     return link[2]
 
@@ -102,7 +107,7 @@ def anchor(heading: str) -> str:
 
 
 def document(body: str) -> str:
-    """The whole page: style, contents, chapters. It lies in `learn/`, so that the figures are found."""
+    """Return the HTML page: styles, table of contents, chapters. The base URL is `learn/`, where the figures are."""
     contents = "".join(
         f'<li class="level-{level}"><a href="#{anchor(text)}">{text}</a></li>' for level, text in HEADING.findall(body)
     )
@@ -118,8 +123,11 @@ def document(body: str) -> str:
     )
 
 
-def print_page(page: str, output: Path, browser: str) -> None:
-    """Print HTML as a PDF with bookmarks. Raises when a formula cannot be set or a figure is missing."""
+def write_pdf(page: str, output: Path, browser: str) -> None:
+    """Print an HTML page as a PDF with bookmarks.
+
+    Raises playwright's Error if KaTeX rejects a formula, and ClickException if a figure is missing.
+    """
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:

@@ -1,39 +1,51 @@
-"""Plot what learn/course.md measured (learn/experiments.csv), for light and dark pages: python learn/plots.py"""
+"""Plot the results of learn/course.md (learn/experiments.csv) for light and dark pages: python learn/plots.py"""
 
 import csv
+import sys
+from functools import partial
+from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from figures import FIGURES, THEMES, Theme
-from figures import style as base_style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-MEASURED = FIGURES.parent / "experiments.csv"
-IMAGES = 5981  # in MNIST's validation split
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from learn.theme import LEARN, Theme, save_figure
+
+VALIDATION_IMAGES = 5981  # in MNIST's validation split
+
+EXPERIMENTS = {  # x-axis label, and whether the axis is logarithmic
+    "width": ("neurons in the hidden layer", True),
+    "depth": ("hidden layers of 128 neurons", True),
+    "rate": ("learning rate", True),
+    "augmentation": ("strength of augmentation, 1 as in params.yaml", False),
+}
 
 
-def measured(experiment: str) -> tuple[list[float], list[float]]:
-    """Settings and validation accuracies (0..1) of one experiment, in the order of the file."""
-    with MEASURED.open(encoding="utf-8") as file:
+def load_results(experiment: str) -> tuple[list[float], list[float]]:
+    """Return the settings and the validation accuracies (0..1) of one experiment."""
+    with (LEARN / "experiments.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["experiment"] == experiment]
     return [float(row["setting"]) for row in rows], [float(row["accuracy"]) for row in rows]
 
 
-def points(ax: Axes, experiment: str, color: str, label: str | None = None) -> None:
-    """Accuracies in percent with their 95% intervals."""
-    settings, shares = measured(experiment)
-    p = np.array(shares)
-    spread = 1.96 * np.sqrt(p * (1 - p) / IMAGES)
-    ax.errorbar(settings, 100 * p, 100 * spread, fmt="-o", color=color, ms=4, lw=1.6, capsize=2.5, label=label)
+def plot_accuracy(ax: Axes, experiment: str, color: str, label: str | None = None) -> None:
+    """Plot accuracies in percent with 95% confidence intervals (normal approximation of the binomial)."""
+    settings, accuracies = load_results(experiment)
+    p = np.array(accuracies)
+    half_width = 1.96 * np.sqrt(p * (1 - p) / VALIDATION_IMAGES)
+    ax.errorbar(settings, 100 * p, 100 * half_width, fmt="-o", color=color, ms=4, lw=1.6, capsize=2.5, label=label)
 
 
-def plot(t: Theme, experiment: str, xlabel: str, log: bool) -> Figure:
+def one_parameter(experiment: str, theme: Theme) -> Figure:
+    """Accuracy against one parameter."""
+    xlabel, logarithmic = EXPERIMENTS[experiment]
     figure = Figure((4.8, 2.4), layout="constrained")
     ax = figure.subplots()
-    points(ax, experiment, t.blue)
-    settings, _ = measured(experiment)
-    if log:
+    plot_accuracy(ax, experiment, theme.blue)
+    settings, _ = load_results(experiment)
+    if logarithmic:
         ax.set_xscale("log")
     ax.set_xticks(settings, [f"{value:g}" for value in settings])
     ax.minorticks_off()
@@ -41,29 +53,22 @@ def plot(t: Theme, experiment: str, xlabel: str, log: bool) -> Figure:
     return figure
 
 
-def shifted(t: Theme) -> Figure:
+def shifted(theme: Theme) -> Figure:
+    """Accuracy of MLP and CNN against the shift of the digits."""
     figure = Figure((4.8, 2.4), layout="constrained")
     ax = figure.subplots()
-    points(ax, "shifted-cnn", t.blue, "CNN")
-    points(ax, "shifted-augmented", t.green, "MLP, trained with augmentation")
-    points(ax, "shifted-mlp", t.orange, "MLP")
+    plot_accuracy(ax, "shifted-cnn", theme.blue, "CNN")
+    plot_accuracy(ax, "shifted-augmented", theme.green, "MLP, trained with augmentation")
+    plot_accuracy(ax, "shifted-mlp", theme.orange, "MLP")
     ax.set(xlabel="shift in pixels", ylabel="validation accuracy, %", ylim=(0, 103))
     ax.legend()
     return figure
 
 
 def main() -> None:
-    for theme in THEMES:
-        with mpl.rc_context(base_style(theme)):
-            drawings = {
-                "width": plot(theme, "width", "neurons in the hidden layer", log=True),
-                "depth": plot(theme, "depth", "hidden layers of 128 neurons", log=True),
-                "rate": plot(theme, "rate", "learning rate", log=True),
-                "augmentation": plot(theme, "augmentation", "strength of augmentation, 1 as in params.yaml", log=False),
-                "shifted": shifted(theme),
-            }
-            for name, figure in drawings.items():
-                figure.savefig(FIGURES / f"learn-{name}-{theme.name}.svg", metadata={"Date": None})
+    for experiment in EXPERIMENTS:
+        save_figure(f"learn-{experiment}", partial(one_parameter, experiment))
+    save_figure("learn-shifted", shifted)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""How well trained models read digits that do not stand in the middle: python learn/shifted.py mlp cnn"""
+"""Measure the accuracy of trained models on shifted validation images: python learn/shifted.py mlp cnn"""
 
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,38 +14,43 @@ from pipeline.data.splits import load_split
 from pipeline.paths import MODELS
 from recognition.classifier import Classifier
 
-PIXELS = range(7)
-DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+SHIFTS = range(7)  # pixels
+DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))  # (down, right)
 
 
 def shift(images: NDArray[np.uint8], down: int, right: int) -> NDArray[np.uint8]:
-    """Images (n, 28, 28) moved by so many pixels, background coming in from the other side."""
+    """Shift images (n, h, w) by pixels; negative values shift up and left. The new border is background (0)."""
     edge = max(abs(down), abs(right))
     padded = np.pad(images, ((0, 0), (edge, edge), (edge, edge)))
-    size = images.shape[1]
-    return padded[:, edge - down : edge - down + size, edge - right : edge - right + size]
+    _, height, width = images.shape
+    return padded[:, edge - down : edge - down + height, edge - right : edge - right + width]
 
 
-def accuracy(classifier: Classifier, images: NDArray[np.uint8], labels: NDArray[np.uint8], pixels: int) -> float:
-    """Share of right answers, mean over the four directions."""
-    shares = []
+def shifted_accuracy(
+    classifier: Classifier, images: NDArray[np.uint8], labels: NDArray[np.uint8], pixels: int
+) -> float:
+    """Return the mean accuracy (0..1) over the four directions. `images`: (n, h, w), `labels`: (n,)."""
+    accuracies = []
     for down, right in DIRECTIONS:
-        answers = classifier.probabilities(shift(images, pixels * down, pixels * right)).argmax(axis=1)
-        shares.append(float((answers == labels).mean()))
-    return float(np.mean(shares))
+        predictions = classifier.probabilities(shift(images, pixels * down, pixels * right)).argmax(axis=1)
+        accuracies.append(float((predictions == labels).mean()))
+    return float(np.mean(accuracies))
 
 
-def main(*names: str) -> None:
-    """Print the accuracy on validation images for every model and shift, as CSV."""
-    val = load_split("val")
+@click.command()
+@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
+def main(names: tuple[str, ...]) -> None:
+    """Print the accuracy of each MODEL for shifts from 0 to 6 pixels, as CSV."""
+    validation = load_split("val")
     say("model,pixels,accuracy")
     for name in names:
         path = MODELS / name / "model.tflite"
         if not path.exists():
             raise PipelineError(f"models/{name}/model.tflite is missing; run: dvc repro train@{name}")
         classifier = Classifier(path)
-        for pixels in PIXELS:
-            say(f"{name},{pixels},{accuracy(classifier, val.images, val.labels, pixels):.4f}")
+        for pixels in SHIFTS:
+            accuracy = shifted_accuracy(classifier, validation.images, validation.labels, pixels)
+            say(f"{name},{pixels},{accuracy:.4f}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""The multilayer perceptron and one convolution in NumPy alone: the functions behind learn/mathematics.md.
+"""A multilayer perceptron and a convolution in NumPy only: the functions that learn/mathematics.md derives.
 
-Every public function names its formula in the first line of its docstring. Rows are examples: a batch is
-(n, features), images are (n, height, width, channels). Nothing hides in objects: arrays in, arrays out.
+The docstring of every public function starts with the number of its formula. Examples are rows: a batch has shape
+(n, features), images have shape (n, height, width, channels). The functions take and return arrays and keep no state.
 """

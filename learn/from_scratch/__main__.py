@@ -1,4 +1,4 @@
-"""Train the NumPy network on the prepared images, tracked in MLflow: python -m learn.from_scratch"""
+"""Train the NumPy network on the prepared images and track the run in MLflow: python -m learn.from_scratch"""
 
 import time
 
@@ -22,20 +22,20 @@ from pipeline.data.splits import Split, load_split
     multiple=True,
     default=[256],
     show_default=True,
-    help="Neurons of a hidden layer; once for each layer.",
+    help="Number of neurons in a hidden layer. Repeat the option for several layers.",
 )
-@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True, help="Number of training epochs.")
+@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Images per mini-batch.")
 @click.option(
     "--learning-rate",
     type=click.FloatRange(0, min_open=True),
     default=0.002,
     show_default=True,
-    help="Of Adam, at the first step; it falls linearly to 0.",
+    help="Initial learning rate of Adam. It falls linearly to 0.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the random numbers.")
 def main(hidden: tuple[int, ...], epochs: int, batch_size: int, learning_rate: float, seed: int) -> None:
-    """Train a multilayer perceptron in NumPy alone and report its accuracy on the test images."""
+    """Train a multilayer perceptron in NumPy only and print its test accuracy."""
     import mlflow
 
     training, validation, test = (load_split(name) for name in ("train", "val", "test"))
@@ -53,13 +53,13 @@ def main(hidden: tuple[int, ...], epochs: int, batch_size: int, learning_rate: f
         rng = np.random.default_rng(seed)
         classes = int(training.labels.max()) + 1
         network = initial_network([features(training).shape[1], *hidden, classes], rng)
-        with threadpool_limits(1):  # on matrices this small more threads mostly wait for each other, at full load
+        with threadpool_limits(1):  # these matrices are too small to benefit from more threads
             network = fit(network, training, validation, epochs, batch_size, learning_rate, rng)
             loss, accuracy = evaluate(network, features(test), test.labels)
         mlflow.log_metrics({"test_loss": loss, "test_accuracy": accuracy, "cpu_seconds": time.process_time()})
     say(
-        f"from scratch: {accuracy:.2%} of {len(test.labels):,} test images right, "
-        f"{time.process_time():.0f} CPU-seconds in all"
+        f"from scratch: test accuracy {accuracy:.2%} ({len(test.labels):,} images), "
+        f"{time.process_time():.0f} CPU seconds in total"
     )
 
 
@@ -72,18 +72,21 @@ def fit(
     learning_rate: float,
     rng: np.random.Generator,
 ) -> list[Layer]:
-    """Train, log every epoch. Raises PipelineError when the loss is not finite."""
+    """Train, log the metrics of every epoch, and return the final network.
+
+    Raises PipelineError if the loss is not finite.
+    """
     import mlflow
 
     x, x_validation = features(training), features(validation)
     with progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as display:
         task = display.add_task("from scratch", total=epochs)
-        steps = train(network, x, training.labels, epochs, batch_size, learning_rate, rng)
-        for epoch, network in enumerate(steps):
+        snapshots = train(network, x, training.labels, epochs, batch_size, learning_rate, rng)
+        for epoch, network in enumerate(snapshots):
             loss, accuracy = evaluate(network, x, training.labels)
             val_loss, val_accuracy = evaluate(network, x_validation, validation.labels)
             if not np.isfinite(loss):
-                raise PipelineError(f"the loss is not finite after epoch {epoch}; lower --learning-rate")
+                raise PipelineError(f"the loss is not finite after epoch {epoch}; use a lower --learning-rate")
             mlflow.log_metrics(
                 {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy},
                 step=epoch,
@@ -93,7 +96,7 @@ def fit(
 
 
 def features(split: Split) -> Array:
-    """Images as rows of grey values from 0 to 1, float32 (n, 784)."""
+    """Images as rows of grey values in [0, 1]: float32 (n, height * width)."""
     return split.images.reshape(len(split.images), -1).astype(np.float32) / 255
 
 

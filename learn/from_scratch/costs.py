@@ -1,10 +1,10 @@
-"""What a layer costs: numbers to learn, and multiplications to classify one image."""
+"""The cost of a layer: its parameters, and its multiplications for one image."""
 
 from typing import NamedTuple
 
 
 class Cost(NamedTuple):
-    """Cost of a layer."""
+    """Number of trainable parameters, and of multiplications for one image."""
 
     parameters: int
     multiplications: int
@@ -16,6 +16,9 @@ def dense_cost(inputs: int, outputs: int) -> Cost:
 
 
 def convolution_cost(kernel: int, inputs: int, outputs: int, size: int) -> Cost:
-    """Formula 46: cost of a convolution with bias, square kernel; `size`: side of its output."""
+    """Formula 46: cost of a convolution with bias and square kernels.
+
+    `kernel`, `size`: side length of the kernel and of the output in pixels; `inputs`, `outputs`: channels.
+    """
     weights = kernel * kernel * inputs * outputs
     return Cost(weights + outputs, weights * size * size)

@@ -1,4 +1,4 @@
-"""Every forward and backward function against TensorFlow, float64, to 1e-6 relative."""
+"""Every forward and backward function agrees with TensorFlow in float64, to a relative error of 1e-6."""
 
 import itertools
 import os
@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from learn.from_scratch import convolution, layers, losses, network, neurons, optimizers, regularisation
+from learn.from_scratch import convolution, layers, losses, network, neurons, regularization
 
 RNG = np.random.default_rng(7)
 
 
 @pytest.fixture(autouse=True)
-def same_numbers_in_any_order():
+def reset_random_numbers():
+    """Give every test the same random numbers, whatever tests ran before it."""
     RNG.bit_generator.state = np.random.default_rng(7).bit_generator.state
 
 
@@ -26,7 +27,7 @@ def close(ours, theirs):
 
 
 def gradients(function, *arrays):
-    """Value of `function` and its derivatives by `arrays`, by TensorFlow."""
+    """Return the value of `function` and its gradients with respect to `arrays`, computed by TensorFlow."""
     variables = [tf.constant(array) for array in arrays]
     with tf.GradientTape() as tape:
         tape.watch(variables)
@@ -34,18 +35,18 @@ def gradients(function, *arrays):
     return value, tape.gradient(value, variables)
 
 
-def weigh(output, weights):
-    """A loss whose derivative by `output` is `weights`: it makes any function's backward pass comparable."""
+def weighted_sum(output, weights):
+    """A scalar loss whose gradient with respect to `output` is `weights`."""
     return tf.reduce_sum(output * weights)
 
 
-def test_inner_product_and_weighted_sum():
+def test_inner_product_and_pre_activation():
     x, w = RNG.normal(size=(2, 9))
     close(neurons.inner_product(x, w), tf.tensordot(x, w, 1))
-    close(neurons.weighted_sum(x, w, 0.3), tf.tensordot(x, w, 1) + 0.3)
+    close(neurons.pre_activation(x, w, 0.3), tf.tensordot(x, w, 1) + 0.3)
 
 
-def test_perceptron_is_a_step_after_the_weighted_sum_and_its_distance_is_scaled_by_the_norm():
+def test_perceptron_and_signed_distance():
     w = RNG.normal(size=4)
     for x in RNG.normal(size=(20, 4)):
         z = tf.tensordot(x, w, 1) - 0.2
@@ -53,11 +54,11 @@ def test_perceptron_is_a_step_after_the_weighted_sum_and_its_distance_is_scaled_
         close(neurons.signed_distance(x, w, -0.2), z / tf.norm(w))
 
 
-def test_perceptron_update_is_a_descent_step_on_the_perceptron_loss():
+def test_perceptron_update_is_a_gradient_step_on_the_perceptron_loss():
     x, w = RNG.normal(size=(2, 4))
     for target in (0, 1):
-        wrong = target - neurons.perceptron(x, w, 0.1)
-        _, (by_w, by_b) = gradients(lambda w, b, e=wrong: -e * (tf.tensordot(x, w, 1) + b), w, np.float64(0.1))
+        error = target - neurons.perceptron(x, w, 0.1)
+        _, (by_w, by_b) = gradients(lambda w, b, e=error: -e * (tf.tensordot(x, w, 1) + b), w, np.float64(0.1))
         new_w, new_b = neurons.perceptron_update(x, target, w, 0.1)
         close(new_w, w - by_w)
         close(new_b, 0.1 - by_b)
@@ -70,19 +71,19 @@ def test_activation_and_its_derivative(name):
     close(getattr(layers, name)(z), value)
     close(getattr(layers, f"{name}_derivative")(z), derivative)
     d_output = RNG.normal(size=z.shape)
-    _, (d_z,) = gradients(lambda z: weigh(getattr(tf.nn, name)(z), d_output), z)
+    _, (d_z,) = gradients(lambda z: weighted_sum(getattr(tf.nn, name)(z), d_output), z)
     close(layers.activation_gradient(d_output, getattr(layers, f"{name}_derivative")(z)), d_z)
 
 
 def test_dense_layer_forward_and_backward():
     x, weights, bias, delta = (RNG.normal(size=shape) for shape in [(5, 4), (4, 3), (3,), (5, 3)])
     close(layers.dense(x, weights, bias), x @ weights + tf.constant(bias))
-    _, expected = gradients(lambda w, b, x: weigh(x @ w + b, delta), weights, bias, x)
+    _, expected = gradients(lambda w, b, x: weighted_sum(x @ w + b, delta), weights, bias, x)
     for ours, theirs in zip(layers.dense_gradient(x, delta, weights), expected, strict=True):
         close(ours, theirs)
     one = layers.dense_gradient_one(x[0], delta[0], weights)
     _, expected = gradients(
-        lambda w, b, x: weigh(tf.linalg.matvec(w, x, transpose_a=True) + b, delta[0]), weights, bias, x[0]
+        lambda w, b, x: weighted_sum(tf.linalg.matvec(w, x, transpose_a=True) + b, delta[0]), weights, bias, x[0]
     )
     for ours, theirs in zip(one, expected, strict=True):
         close(ours, theirs)
@@ -110,7 +111,7 @@ def test_softmax_cross_entropy_and_their_derivatives():
     close(losses.softmax_jacobian(logits[0]), tape.jacobian(p, z))
 
 
-def test_large_logits_neither_overflow_nor_lose_the_loss():
+def test_large_logits_do_not_overflow():
     logits = np.array([[1000.0, 0.0]])
     assert losses.softmax(logits).tolist() == [[1.0, 0.0]]
     assert losses.cross_entropy(logits, np.array([1])) == 1000.0
@@ -138,95 +139,39 @@ def test_whole_network_forward_and_backward(sizes):
         close(mine, theirs)
 
 
-def test_central_differences_find_tensorflows_gradient():
+def test_central_differences():
     x = RNG.normal(size=(2, 3))
     _, (expected,) = gradients(lambda x: tf.reduce_sum(tf.sin(x)), x)
     close(network.numerical_gradient(lambda x: float(np.sin(x).sum()), x), expected)
 
 
-RATE = 2.0**-7  # exact in the float32 in which Keras keeps a learning rate
-
-
-def keras_steps(optimizer, start, steps):
-    variable = keras.Variable(start, dtype="float64")
-    for gradient in steps:
-        optimizer.apply([tf.constant(gradient)], [variable])
-    return variable.numpy()
-
-
-def test_gradient_descent_and_momentum():
-    start, steps = RNG.normal(size=5), RNG.normal(size=(6, 5))
-    plain = coasting = start
-    velocity = np.zeros(5)
-    for gradient in steps:
-        plain = optimizers.gradient_descent(plain, gradient, RATE)
-        velocity = optimizers.momentum_velocity(velocity, gradient, 0.75)
-        coasting = optimizers.gradient_descent(coasting, velocity, RATE)
-    close(plain - start, keras_steps(keras.optimizers.SGD(RATE), start, steps) - start)
-    close(coasting - start, keras_steps(keras.optimizers.SGD(RATE, momentum=0.75), start, steps) - start)
-
-
-def test_adam():
-    beta_1, beta_2 = 0.875, 0.984375  # exact in float32, through which Keras takes them
-    start, steps = RNG.normal(size=5), RNG.normal(size=(6, 5))
-    ours, mean, square = start, np.zeros(5), np.zeros(5)
-    for step, gradient in enumerate(steps, 1):
-        mean, square = optimizers.adam_moments(mean, square, gradient, beta_1, beta_2)
-        unbiased = optimizers.adam_unbiased(mean, square, step, beta_1, beta_2)
-        # Keras adds epsilon before the correction, the paper after it: a tiny one makes them the same.
-        ours = optimizers.adam_update(ours, *unbiased, RATE, epsilon=1e-14)
-    theirs = keras_steps(keras.optimizers.Adam(RATE, beta_1, beta_2, epsilon=1e-14), start, steps)
-    close(ours - start, theirs - start)
-
-
-def test_adams_epsilon_is_added_to_the_root():
-    start, gradient = RNG.normal(size=5), RNG.normal(size=5)
-    mean, square = optimizers.adam_moments(np.zeros(5), np.zeros(5), gradient, 0.875, 0.75)
-    # In the first step Keras's epsilon counts 1 / sqrt(1 - beta_2) = 2 times.
-    ours = optimizers.adam_update(start, *optimizers.adam_unbiased(mean, square, 1, 0.875, 0.75), RATE, 0.25)
-    theirs = keras_steps(keras.optimizers.Adam(RATE, 0.875, 0.75, epsilon=0.125), start, [gradient])
-    close(ours - start, theirs - start)
-
-
-def test_initialisations_have_the_spread_of_keras():
-    rng = np.random.default_rng(0)
-    shape = (300, 200)
-    glorot = regularisation.glorot_uniform(*shape, rng)
-    he = regularisation.he_normal(*shape, rng)
-    theirs = np.asarray(keras.initializers.GlorotUniform(seed=0)(shape))
-    assert np.abs(glorot).max() == pytest.approx(np.abs(theirs).max(), rel=1e-3)
-    assert glorot.std() == pytest.approx(theirs.std(), rel=0.02)
-    assert he.std() == pytest.approx(np.asarray(keras.initializers.HeNormal(seed=0)(shape)).std(), rel=0.02)
-    assert he.std() == pytest.approx((2 / 300) ** 0.5, rel=0.02)
-
-
-def test_dropout_zeroes_the_share_and_scales_the_rest_like_tensorflow():
+def test_dropout():
     x = RNG.normal(size=(100, 40))
     theirs = tf.nn.dropout(x, 0.3, seed=1).numpy()
-    uniform = np.where(theirs == 0, 0.1, 0.9)  # the draws that make the same decisions
-    close(regularisation.dropout(x, 0.3, uniform), theirs)
-    assert (regularisation.dropout(x, 0.3, RNG.random(x.shape)) == 0).mean() == pytest.approx(0.3, abs=0.03)
+    uniform = np.where(theirs == 0, 0.1, 0.9)  # random numbers that give TensorFlow's mask
+    close(regularization.dropout(x, 0.3, uniform), theirs)
+    assert (regularization.dropout(x, 0.3, RNG.random(x.shape)) == 0).mean() == pytest.approx(0.3, abs=0.03)
 
 
-def test_batch_normalisation_forward_and_backward_and_its_averages():
+def test_batch_normalization_forward_and_backward_and_running_averages():
     x, scale, shift, delta = (RNG.normal(size=shape) for shape in [(8, 3), (3,), (3,), (8, 3)])
 
     def forward(x, scale, shift):
         mean, variance = tf.nn.moments(x, axes=[0])
         return tf.nn.batch_normalization(x, mean, variance, shift, scale, 1e-3)
 
-    close(regularisation.batch_normalise(x, scale, shift), forward(x, scale, shift))
-    _, expected = gradients(lambda *inputs: weigh(forward(*inputs), delta), x, scale, shift)
-    for ours, theirs in zip(regularisation.batch_normalise_gradient(x, delta, scale), expected, strict=True):
+    close(regularization.batch_normalize(x, scale, shift), forward(x, scale, shift))
+    _, expected = gradients(lambda *inputs: weighted_sum(forward(*inputs), delta), x, scale, shift)
+    for ours, theirs in zip(regularization.batch_normalize_gradient(x, delta, scale), expected, strict=True):
         close(ours, theirs)
     layer = keras.layers.BatchNormalization(momentum=0.75, dtype="float64")
     layer(x, training=True)
-    close(regularisation.running_average(np.zeros(3), x.mean(axis=0), 0.75), layer.moving_mean)
-    close(regularisation.running_average(np.ones(3), x.var(axis=0), 0.75), layer.moving_variance)
+    close(regularization.running_average(np.zeros(3), x.mean(axis=0), 0.75), layer.moving_mean)
+    close(regularization.running_average(np.ones(3), x.var(axis=0), 0.75), layer.moving_variance)
 
 
 @pytest.mark.parametrize(("size", "kernel", "stride"), [((7, 6), (3, 2), 1), ((8, 9), (3, 3), 2), ((5, 5), (5, 5), 1)])
-def test_convolution_both_ways_and_backward(size, kernel, stride):
+def test_convolution_forward_and_backward(size, kernel, stride):
     images, kernels = RNG.normal(size=(2, *size, 3)), RNG.normal(size=(*kernel, 3, 4))
     bias = RNG.normal(size=4)
 
@@ -239,12 +184,12 @@ def test_convolution_both_ways_and_backward(size, kernel, stride):
     sizes = [convolution.output_size(n, k, stride) for n, k in zip(size, kernel, strict=True)]
     assert expected.shape == (2, *sizes, 4)
     delta = RNG.normal(size=expected.shape)
-    _, derivatives = gradients(lambda *inputs: weigh(forward(*inputs), delta), kernels, bias, images)
+    _, derivatives = gradients(lambda *inputs: weighted_sum(forward(*inputs), delta), kernels, bias, images)
     for ours, theirs in zip(convolution.convolve_gradient(images, delta, kernels, stride), derivatives, strict=True):
         close(ours, theirs)
 
 
-def test_patches_are_tensorflows_and_col2im_is_the_transpose():
+def test_im2col_and_its_transpose_col2im():
     images = RNG.normal(size=(2, 7, 6, 3))
     theirs = tf.image.extract_patches(images, [1, 3, 2, 1], [1, 2, 2, 1], [1, 1, 1, 1], "VALID").numpy()
     ours = convolution.im2col(images, 3, 2, 2)
@@ -259,7 +204,7 @@ def test_output_size_with_padding():
     assert padded.shape[1] == convolution.output_size(28, 5, stride=2, padding=2) == 14
 
 
-def test_convolution_matrix_is_the_convolution_and_its_transpose_carries_the_gradient_back():
+def test_convolution_matrix_forward_and_backward():
     image, kernel = RNG.normal(size=(5, 4)), RNG.normal(size=(3, 2))
     matrix = convolution.convolution_matrix(kernel, 5, 4)
     delta = RNG.normal(size=9)
@@ -268,12 +213,12 @@ def test_convolution_matrix_is_the_convolution_and_its_transpose_carries_the_gra
         return tf.reshape(tf.nn.conv2d(image[None, :, :, None], kernel[:, :, None, None], 1, "VALID"), [-1])
 
     close(image.reshape(-1) @ matrix, forward(image))
-    _, (d_image,) = gradients(lambda image: weigh(forward(image), delta), image)
+    _, (d_image,) = gradients(lambda image: weighted_sum(forward(image), delta), image)
     close(matrix @ delta, tf.reshape(d_image, [-1]))
 
 
 def test_max_pooling_forward_and_backward_with_ties():
-    images = np.maximum(RNG.normal(size=(2, 6, 4, 3)), 0)  # after a ReLU many pixels are equal: 0
+    images = np.maximum(RNG.normal(size=(2, 6, 4, 3)), 0)  # after a ReLU, many pixels are 0
     pooled, (expected,) = gradients(lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID"), images)
     close(convolution.max_pool(images), pooled)
     close(convolution.max_pool_gradient(images, np.ones(pooled.shape)), expected)

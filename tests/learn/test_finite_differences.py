@@ -1,21 +1,22 @@
-"""Every hand-derived gradient against central differences: no library in between."""
+"""Every derived gradient agrees with central differences."""
 
 import numpy as np
 import pytest
 
-from learn.from_scratch import convolution, layers, losses, network, regularisation
+from learn.from_scratch import convolution, layers, losses, network, regularization
 from learn.from_scratch.network import numerical_gradient
 
 RNG = np.random.default_rng(11)
 
 
 @pytest.fixture(autouse=True)
-def same_numbers_in_any_order():
+def reset_random_numbers():
+    """Give every test the same random numbers, whatever tests ran before it."""
     RNG.bit_generator.state = np.random.default_rng(11).bit_generator.state
 
 
-def close(ours, numerical):
-    np.testing.assert_allclose(ours, numerical, rtol=1e-6, atol=1e-8)
+def close(derived, numerical):
+    np.testing.assert_allclose(derived, numerical, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu"])
@@ -40,7 +41,7 @@ def test_cross_entropy():
 def test_network():
     net = [network.Layer(RNG.normal(size=shape), RNG.normal(size=shape[1])) for shape in [(5, 4), (4, 4), (4, 3)]]
     x, labels = RNG.normal(size=(6, 5)), RNG.integers(0, 3, 6)
-    derivatives = network.backward(net, x, labels)
+    gradient = network.backward(net, x, labels)
 
     def loss(index, field, value):
         changed = [*net[:index], net[index]._replace(**{field: value}), *net[index + 1 :]]
@@ -49,26 +50,26 @@ def test_network():
     for index, layer in enumerate(net):
         for field in layer._fields:
             numerical = numerical_gradient(lambda v, i=index, f=field: loss(i, f, v), getattr(layer, field))
-            close(getattr(derivatives[index], field), numerical)
+            close(getattr(gradient[index], field), numerical)
 
 
-def test_batch_normalisation():
+def test_batch_normalization():
     x, scale, shift, delta = (RNG.normal(size=shape) for shape in [(6, 3), (3,), (3,), (6, 3)])
-    numerical = numerical_gradient(lambda x: (regularisation.batch_normalise(x, scale, shift) * delta).sum(), x)
-    close(regularisation.batch_normalise_gradient(x, delta, scale)[0], numerical)
+    numerical = numerical_gradient(lambda x: (regularization.batch_normalize(x, scale, shift) * delta).sum(), x)
+    close(regularization.batch_normalize_gradient(x, delta, scale)[0], numerical)
 
 
 def test_convolution():
     images, kernels, bias = RNG.normal(size=(2, 6, 5, 2)), RNG.normal(size=(3, 2, 2, 3)), RNG.normal(size=3)
     delta = RNG.normal(size=convolution.convolve(images, kernels, bias, 2).shape)
-    derivatives = convolution.convolve_gradient(images, delta, kernels, 2)
+    gradient = convolution.convolve_gradient(images, delta, kernels, 2)
 
     def loss(kernels, bias, images):
         return (convolution.convolve_direct(images, kernels, bias, 2) * delta).sum()
 
-    close(derivatives[0], numerical_gradient(lambda k: loss(k, bias, images), kernels))
-    close(derivatives[1], numerical_gradient(lambda b: loss(kernels, b, images), bias))
-    close(derivatives[2], numerical_gradient(lambda x: loss(kernels, bias, x), images))
+    close(gradient[0], numerical_gradient(lambda k: loss(k, bias, images), kernels))
+    close(gradient[1], numerical_gradient(lambda b: loss(kernels, b, images), bias))
+    close(gradient[2], numerical_gradient(lambda x: loss(kernels, bias, x), images))
 
 
 def test_max_pooling():
