@@ -1,1 +1,1 @@
-"""From the bytes of a picture to an answer: NumPy, Pillow and LiteRT, nothing else of this project."""
+"""Recognises digits in image files with NumPy, Pillow and LiteRT. Imports no other package of this project."""

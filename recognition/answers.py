@@ -1,41 +1,24 @@
-"""What a model says about images and whether to rely on it: one rule for the service and for whole folders."""
+"""The answer of a model to one image: the one definition of its fields, for the service, its documentation and batches.
 
-from typing import Any, Final
+`recognition/model.py` computes the answers, as dictionaries with exactly these keys.
+"""
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
-from recognition.classifier import Classifier
-from recognition.out_of_distribution import OODScore
-
-ENOUGH: Final = 1024  # pixels a side of a picture of one digit; preprocessing goes on with fewer
+from pydantic import BaseModel, ConfigDict, Field
 
 
-def answer_images(
-    images: NDArray[np.uint8], classifier: Classifier, threshold: float, score: OODScore | None
-) -> list[dict[str, Any]]:
-    """One answer for each of `images`, uint8 (n, 28, 28), ink bright, in their order.
+class Answer(BaseModel):
+    """One model's answer to one image."""
 
-    `prediction` (the most probable class), `confidence` (its probability), `probabilities`, `uncertain`, and as
-    `reason` "blank", "not_a_digit" (by `score`, where there is one), "low_confidence" (below `threshold`) or None.
-    """
-    inked = list(np.any(images, axis=(1, 2)))
-    answers = classifier.probabilities(images)
-    refused = score.rejects(answers, images).tolist() if score else [False] * len(images)
-    predictions, confidences = answers.argmax(axis=1).tolist(), answers.max(axis=1).tolist()
-    rows = []
-    for prediction, confidence, probabilities, drawn, strange in zip(
-        predictions, confidences, answers.tolist(), inked, refused, strict=True
-    ):
-        doubt = "not_a_digit" if strange else "low_confidence" if confidence < threshold else None
-        reason = doubt if drawn else "blank"
-        rows.append(
-            {
-                "prediction": prediction,
-                "confidence": confidence,
-                "probabilities": probabilities,
-                "uncertain": reason is not None,
-                "reason": reason,
-            }
-        )
-    return rows
+    model_config = ConfigDict(protected_namespaces=())
+
+    prediction: int = Field(description="index of the most probable class", examples=[8])
+    confidence: float = Field(description="probability of the predicted class, 0..1", examples=[0.991])
+    probabilities: list[float] = Field(
+        description="probability of each class; they add up to 1", examples=[[0.001] * 8 + [0.991, 0.001]]
+    )
+    model: str = Field(description="name of the model", examples=["cnn"])
+    version: str = Field(description="version of the model in the registry", examples=["3"])
+    uncertain: bool = Field(description="true if the answer is unreliable; `reason` tells why", examples=[False])
+    reason: Literal["blank", "low_confidence", "not_a_digit"] | None = Field(examples=[None])

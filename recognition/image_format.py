@@ -4,3 +4,4 @@ from typing import Final
 
 IMAGE_SIZE: Final = 28  # pixels a side
 BOX_SIZE: Final = 20  # pixels: a digit's longer side, before it is centred by mass
+SUFFICIENT_SIDE: Final = 1024  # pixels a side that suffice to recognise one digit; larger JPEGs are decoded smaller

@@ -1,4 +1,4 @@
-"""Keeping native libraries' chatter off the screen; it writes to the file descriptors, past Python's streams."""
+"""Hides the output of native libraries, which write to the file descriptors and bypass Python's streams."""
 
 import os
 import sys
@@ -9,26 +9,23 @@ from contextlib import contextmanager
 
 @contextmanager
 def hide_native_output(*descriptors: int) -> Iterator[None]:
-    """Hold back what libraries, native ones too, write to these descriptors; on an exception it is shown.
-
-    Without any: standard output and error.
-    """
+    """Discards output to these file descriptors (default: 1 and 2). If the block raises, shows it on standard error."""
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = {descriptor: os.dup(descriptor) for descriptor in descriptors or (1, 2)}
-    with tempfile.TemporaryFile() as held:
-        for descriptor in kept:
-            os.dup2(held.fileno(), descriptor)
+    originals = {descriptor: os.dup(descriptor) for descriptor in descriptors or (1, 2)}
+    with tempfile.TemporaryFile() as hidden:
+        for descriptor in originals:
+            os.dup2(hidden.fileno(), descriptor)
         try:
             yield
         except BaseException:
             sys.stdout.flush()
-            held.seek(0)
-            os.write(kept.get(2, 2), held.read())
+            hidden.seek(0)
+            os.write(originals.get(2, 2), hidden.read())
             raise
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            for descriptor, original in kept.items():
+            for descriptor, original in originals.items():
                 os.dup2(original, descriptor)
                 os.close(original)

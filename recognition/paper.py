@@ -1,6 +1,6 @@
-"""What a picture shows besides ink: the paper's brightness and polarity, shadows, ruled lines.
+"""The background of an image: paper colour, polarity, uneven light, ruled lines.
 
-Between the steps a picture is float32 (height, width), ink bright, paper near 0.
+`colours` are float32 (h, w, channels) in 0..255; `ink` is float32 (h, w) in grey levels, paper near 0.
 """
 
 from dataclasses import dataclass
@@ -12,110 +12,105 @@ from PIL import Image
 
 from recognition.raster import Floats, dilate, erode, opening, otsu, resize, shrink, skewness
 
-# Share of the pixels that have one of two brightnesses where no light falls; noise alone leaves at most 0.6.
-EVEN: Final = 0.7
-# Pixels a side below which a picture is too small for its light to be judged.
-SMALL: Final = 24
-# Of the longer side: in real light what is broader is a shadow or a table, no stroke.
-BROAD: Final = 0.33
-# Brightness and light are judged on the picture averaged down to this many cells a side.
-CELLS: Final = 64
-# Skewness from which on the rarer side of evenly lit paper is ink.
-CLEARLY_RARER: Final = 1.5
-# Reaches, in cells, of the details whose finest tell the polarity.
-DETAILS: Final = (1, 2, 4, 8)
+EVEN_LIGHT_SHARE: Final = 0.7  # share of pixels with one of two brightnesses; noise alone reaches at most 0.6
+MIN_LIGHT_SIDE: Final = 24  # pixels; smaller images do not show how they are lit
+MAX_STROKE: Final = 0.33  # of the longer side; under uneven light, broader structures are shadows or a table
+COARSE_SIDE: Final = 64  # pixels of the averaged image in which light and polarity are estimated
+CLEAR_SKEWNESS: Final = 1.5  # from this skewness on, the rarer side of evenly lit paper is ink
+DETAIL_RADII: Final = (1, 2, 4, 8)  # coarse pixels; the finest details show the polarity
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a picture is looked at; by default as it most likely is."""
+class Assumptions:
+    """Assumptions about an image. The defaults are the most likely ones."""
 
-    invert: bool = False  # the other polarity than the likelier one
-    broad: float | None = None  # of the longer side: what is broader is no stroke; None: BROAD if light is uneven
-    sheet: bool = False  # ink is only on the brightest ground
+    invert: bool = False  # ink has the opposite of the likelier polarity
+    max_stroke: float | None = None  # of the longer side, see MAX_STROKE; None: unlimited if the light is even
+    sheet: bool = False  # ink is only on the brighter of two backgrounds
 
 
-def subtract_ground(colours: Floats, look: Look = Look()) -> Floats:
-    """How far each pixel stands from the paper, ink positive: (h, w, channels) to (h, w).
+def subtract_background(colours: Floats, assumptions: Assumptions = Assumptions()) -> Floats:
+    """Signed distance (h, w) of each pixel from the paper, ink positive.
 
-    Even paper has one colour; under uneven light it is what is broad, see level_light. The main axis of what differs
-    from it keeps yellow or light blue ink that luminance would lose.
+    Evenly lit paper has one colour; for uneven light see `level_light`. Differences are projected on their principal
+    axis, which preserves yellow or light blue ink better than luminance does.
     """
-    if look.broad is None and evenly_lit(colours):
+    if assumptions.max_stroke is None and is_evenly_lit(colours):
         distance = np.asarray(colours - paper_colour(colours), np.float32)
-        ink: Floats = distance @ main_axis(distance)
-        rarer = skewness(ink)  # plain paper deviates on one side alone; only a digit cropped close needs a closer look
-        bright = rarer if abs(rarer) > CLEARLY_RARER else polarity(ink[..., None])
-        return ink if (bright > 0) != look.invert else -ink
-    bright = (polarity(colours) > 0) != look.invert
-    distance = level_light(colours, bright, look.broad or BROAD, look.sheet)
-    return distance @ main_axis(np.maximum(distance, 0))
+        ink: Floats = distance @ principal_axis(distance)
+        rarer = skewness(ink)  # it misleads only if the digit is cropped close; `polarity` decides then
+        bright = rarer if abs(rarer) > CLEAR_SKEWNESS else polarity(ink[..., None])
+        return ink if (bright > 0) != assumptions.invert else -ink
+    bright = (polarity(colours) > 0) != assumptions.invert
+    distance = level_light(colours, bright, assumptions.max_stroke or MAX_STROKE, assumptions.sheet)
+    return distance @ principal_axis(np.maximum(distance, 0))
 
 
-def evenly_lit(colours: Floats) -> bool:
-    """Whether most of the picture has one or two brightnesses exactly, as on a screen and in clean scans."""
-    if max(colours.shape) < SMALL:
+def is_evenly_lit(colours: Floats) -> bool:
+    """Whether most pixels have one of two exact brightnesses, as on screens and in clean scans."""
+    if max(colours.shape) < MIN_LIGHT_SIDE:
         return True
     levels = np.bincount(colours.mean(2).astype(np.uint8).ravel())
-    return bool(np.sort(levels)[-2:].sum() > EVEN * levels.sum())
+    return bool(np.sort(levels)[-2:].sum() > EVEN_LIGHT_SHARE * levels.sum())
 
 
 def paper_colour(colours: Floats) -> Floats:
-    """The median colour (channels,), the picture's rim counting more, for people leave it free."""
-    rim = [colours[0], colours[-1], colours[:, 0], colours[:, -1]]
-    samples = np.concatenate([colours[::2, ::2].reshape(-1, colours.shape[2]), *rim, *rim])
+    """Median colour (channels,). The border has more weight because it is usually blank."""
+    border = [colours[0], colours[-1], colours[:, 0], colours[:, -1]]
+    samples = np.concatenate([colours[::2, ::2].reshape(-1, colours.shape[2]), *border, *border])
     return np.asarray(np.median(samples, axis=0), np.float32)
 
 
-def main_axis(deviations: NDArray[Any]) -> Floats:
-    """The direction (channels,) in which the colours deviate most, brightness positive."""
+def principal_axis(deviations: NDArray[Any]) -> Floats:
+    """Unit vector (channels,) along which the deviations (h, w, channels) are greatest; brightness is positive."""
     flat = deviations.reshape(-1, deviations.shape[-1])
     axis = np.linalg.eigh(flat.T @ flat)[1][:, -1]
     return np.asarray(axis if axis.sum() > 0 else -axis, np.float32)
 
 
 def polarity(colours: Floats) -> float:
-    """Positive if ink is the brighter side: of bright and dark details the finer ones are strokes.
+    """Positive if ink is brighter than paper. The finer details are ink: strokes are finer than the gaps between them.
 
-    White and black top-hats of growing reach, their energies weighted by area. Flat structuring elements leave no
-    trace of shadows' edges and of tables, and gaps between strokes are broader than strokes.
+    Compares the energies of white and black top-hats with growing radii, weighted by 1 / area. Flat structuring
+    elements leave no trace of the edges of shadows and tables.
     """
-    cells = shrink(colours, CELLS)
+    coarse = shrink(colours, COARSE_SIDE)
     score = 0.0
-    for reach in DETAILS:
-        for plane in np.moveaxis(cells, -1, 0):
-            bright, dark = plane - opening(plane, reach), -plane - opening(-plane, reach)
-            score += float(np.square(bright).mean() - np.square(dark).mean()) / (2 * reach + 1) ** 2
+    for radius in DETAIL_RADII:
+        for plane in np.moveaxis(coarse, -1, 0):
+            bright, dark = plane - opening(plane, radius), -plane - opening(-plane, radius)
+            score += float(np.square(bright).mean() - np.square(dark).mean()) / (2 * radius + 1) ** 2
     return score
 
 
-def level_light(colours: Floats, bright: bool, broad: float = BROAD, sheet: bool = False) -> Floats:
-    """Distance from the paper per channel where light is uneven: what is broader than `broad` is no stroke.
+def level_light(colours: Floats, bright: bool, max_stroke: float = MAX_STROKE, sheet: bool = False) -> Floats:
+    """Signed distance (h, w, channels) from unevenly lit paper.
 
-    A grey opening (closing for dark ink) leaves the paper; its border is repeated outwards, so that frames, table
-    tops and shadows that enter there count as broad. Dark ink is seen in shares of the light, of which a shadow
-    leaves less. `sheet`: nothing is written where the ground is dark, on the table round a sheet of paper.
+    A grey opening (for dark ink a closing) estimates the paper: it removes structures narrower than `max_stroke` of
+    the longer side. Frames, tables and shadows at the border count as broad. Dark ink is divided by the local light,
+    because a shadow weakens it. `sheet` removes ink on the darker background.
     """
     height, width = colours.shape[:2]
     sign = np.float32(1 if bright else -1)
-    cells = shrink(sign * colours, CELLS)
-    reach = max(1, round(broad * max(cells.shape) / 2))
-    # one cell more, so that the step at a shadow's edge leaves no line
-    paper = np.stack([dilate(opening(plane, reach), 1) for plane in np.moveaxis(cells, -1, 0)], axis=-1)
+    coarse = shrink(sign * colours, COARSE_SIDE)
+    radius = max(1, round(max_stroke * max(coarse.shape) / 2))
+    # The dilation by one more pixel prevents a line along the edge of a shadow.
+    paper = np.stack([dilate(opening(plane, radius), 1) for plane in np.moveaxis(coarse, -1, 0)], axis=-1)
     light = np.abs(paper).mean(2)
     paper = resize(paper, width, height, Image.Resampling.BILINEAR)
     distance = sign * colours - paper
     if not bright:
         distance *= paper.min() / np.minimum(paper, paper.min() / 4)
     if sheet:
-        ground = np.asarray(sheet_of_paper(light), np.float32)
-        distance *= resize(ground, width, height, Image.Resampling.BILINEAR)[..., None] == 1
+        mask = np.asarray(sheet_mask(light), np.float32)
+        distance *= resize(mask, width, height, Image.Resampling.BILINEAR)[..., None] == 1
     return distance
 
 
-def sheet_of_paper(light: Floats) -> NDArray[np.bool_]:
-    """Where the ground is the brighter of two, less a cell at its edge; everywhere if it is one, for a slanting light
-    passes through all levels between its ends.
+def sheet_mask(light: Floats) -> NDArray[np.bool_]:
+    """Mask (h, w) of a bright sheet on a darker table, eroded by a pixel.
+
+    True everywhere if there is only one background. A gradual change of the light has all levels in between.
     """
     bright = light > otsu(light)
     if bright.all() or not bright.any():
@@ -127,32 +122,32 @@ def sheet_of_paper(light: Floats) -> NDArray[np.bool_]:
     return erode(bright.astype(np.float32), 1) > 0
 
 
-def remove_lines(ink: Floats, level: float) -> Floats:
-    """Without the lines of ruled or squared paper: straight, thin, from border to border, up to 5 degrees aslant.
+def remove_lines(ink: Floats, contrast: float) -> Floats:
+    """Removes the lines of ruled or squared paper: straight, thin, from border to border, slope up to 5 degrees.
 
-    `level`: the pen's, see ink.ink_level; lines of less than a quarter of it are the threshold's business. The same
-    array comes back if there are none.
+    `contrast`: that of the strokes, see `ink.stroke_contrast`; lines below a quarter of it are left to the threshold.
+    Returns the same array if there are no lines.
     """
     if min(ink.shape) < 64:
         return ink
-    across = _remove_level_lines(ink, 0.25 * level)
-    turned = across.T
-    unlined = _remove_level_lines(turned, 0.25 * level)
-    return across if unlined is turned else np.ascontiguousarray(unlined.T)
+    across = _remove_horizontal_lines(ink, 0.25 * contrast)
+    transposed = across.T
+    cleaned = _remove_horizontal_lines(transposed, 0.25 * contrast)
+    return across if cleaned is transposed else np.ascontiguousarray(cleaned.T)
 
 
-def _remove_level_lines(ink: Floats, faintest: float) -> Floats:
+def _remove_horizontal_lines(ink: Floats, min_contrast: float) -> Floats:
     height, width = ink.shape
-    rim = max(1, width // 32)
-    if min(ink[:, :rim].max(), ink[:, -rim:].max()) < faintest:
+    margin = max(1, width // 32)
+    if min(ink[:, :margin].max(), ink[:, -margin:].max()) < min_contrast:
         return ink
     strips = resize(ink, 32, height)
     strips = np.maximum(strips, np.maximum(np.roll(strips, 1, 0), np.roll(strips, -1, 0)))
-    for _ in range(3):  # perspective: not all lines have one slope
+    for _ in range(3):  # perspective gives the lines different slopes
         drop, profile = _best_slope(strips, round(0.09 * width))
-        rows = np.flatnonzero(profile > faintest)
-        zones = [zone for zone in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(zone)]
-        zones = [zone for zone in zones if len(zone) <= max(5, 0.05 * height)]
+        rows = np.flatnonzero(profile > min_contrast)
+        zones = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+        zones = [zone for zone in zones if 0 < len(zone) <= max(5, 0.05 * height)]
         if len(zones) < 2:
             break
         ink = _erase_zones(ink, drop, zones)
@@ -160,23 +155,17 @@ def _remove_level_lines(ink: Floats, faintest: float) -> Floats:
     return ink
 
 
-def _best_slope(strips: Floats, steepest: int) -> tuple[int, Floats]:
-    """The drop from left to right, in rows, along which most rows are inked in five sixths of the strips at least;
-    and each row's ink there.
-    """
-    count = strips.shape[1]
-    best = (-1.0, 0, strips[:, 0])
-    for drop in range(-steepest, steepest + 1):
-        sheared = _shear(strips, drop)
-        profile = np.partition(sheared, count // 6, axis=1)[:, count // 6]
-        score = float((profile * profile).sum())
-        if score > best[0]:
-            best = (score, drop, profile)
-    return best[1], best[2]
+def _best_slope(strips: Floats, max_drop: int) -> tuple[int, Floats]:
+    """Slope of the strongest lines, in rows from left to right, and the ink (h,) that 5/6 of the strips reach there."""
+    sixth = strips.shape[1] // 6
+    drops = range(-max_drop, max_drop + 1)
+    profiles = {drop: np.partition(_shear(strips, drop), sixth, axis=1)[:, sixth] for drop in drops}
+    best = max(drops, key=lambda drop: float(np.square(profiles[drop]).sum()))
+    return best, profiles[best]
 
 
 def _shear(plane: Floats, drop: int) -> Floats:
-    """Columns shifted so that what falls by `drop` rows from left to right becomes level."""
+    """Shifts the columns so that a line that falls by `drop` rows from left to right becomes horizontal."""
     height, width = plane.shape
     offset = np.rint(drop * ((np.arange(width) + 0.5) / width - 0.5)).astype(np.intp)
     rows = np.arange(height)[:, None] + offset
@@ -185,12 +174,12 @@ def _shear(plane: Floats, drop: int) -> Floats:
 
 
 def _erase_zones(ink: Floats, drop: int, zones: list[NDArray[np.intp]]) -> Floats:
-    """Each zone keeps what is clearly darker than its line and what continues both above and below it."""
+    """Erases lines, except ink that is clearly darker than the line or continues both above and below it."""
     level = _shear(ink, drop)
     for zone in zones:
         top, bottom = max(zone[0] - 1, 0), min(zone[-1] + 2, len(level))
-        reach = int(bottom - top)
-        above, below = (dilate(level[y : y + 1], reach)[0] for y in (max(top - 1, 0), min(bottom, len(level) - 1)))
+        radius = int(bottom - top)
+        above, below = (dilate(level[y : y + 1], radius)[0] for y in (max(top - 1, 0), min(bottom, len(level) - 1)))
         band = level[top:bottom]
         line = float(np.median(band.max(0)))
         level[top:bottom] = np.where(band > 1.5 * line, band, np.minimum(band, np.minimum(above, below)))

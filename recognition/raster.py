@@ -1,6 +1,6 @@
-"""Operations on rasters that know nothing of digits: sizes, neighbourhoods, statistics, connected components."""
+"""Array operations: resampling, morphology, statistics, components. A plane is float32 (h, w)."""
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,16 +8,14 @@ from PIL import Image
 
 Floats = NDArray[np.float32]
 
-BINS: Final = 128  # of the histogram in which Otsu's threshold is sought
 
-
-def scaled(width: int, height: int, scale: float) -> tuple[int, int]:
-    """Width and height times `scale`, in whole pixels, at least one."""
+def scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
+    """Width and height times `scale`, rounded to whole pixels, at least 1."""
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def resize(array: NDArray[Any], width: int, height: int, kind: Image.Resampling = Image.Resampling.BOX) -> Floats:
-    """float32 (h, w) or (h, w, channels), resampled with anti-aliasing."""
+    """Resamples (h, w) or (h, w, channels) with anti-aliasing to float32 (height, width[, channels])."""
     if array.shape[:2] == (height, width):
         return np.asarray(array, np.float32)
     if array.ndim == 3:
@@ -27,17 +25,25 @@ def resize(array: NDArray[Any], width: int, height: int, kind: Image.Resampling 
 
 
 def shrink(array: NDArray[Any], side: int) -> Floats:
-    """Averaged down so that no side is longer than `side`, aspect kept."""
+    """Averages down so that no side exceeds `side`; keeps the aspect ratio and never enlarges."""
     height, width = array.shape[:2]
-    return resize(array, *scaled(width, height, min(1.0, side / max(height, width))))
+    return resize(array, *scaled_size(width, height, min(1.0, side / max(height, width))))
 
 
-def dilate(plane: Floats, reach: int) -> Floats:
-    """Maximum over a square of 2 * reach + 1 pixels, by doubling the window along each axis."""
-    size = 2 * reach + 1
-    for _ in range(2):  # down the columns, then, turned over, along the rows
-        padded = np.full((len(plane) + 2 * reach, plane.shape[1]), -np.inf, np.float32)
-        padded[reach:-reach] = plane
+def crop_to_ink(array: NDArray[Any]) -> tuple[NDArray[Any], int, int]:
+    """The smallest part that contains all non-zero pixels, its top row and its left column; size 0 if all are zero."""
+    rows, columns = np.flatnonzero(array.any(1)), np.flatnonzero(array.any(0))
+    if not len(rows):
+        return array[:0, :0], 0, 0
+    return array[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], int(rows[0]), int(columns[0])
+
+
+def dilate(plane: Floats, radius: int) -> Floats:
+    """Maximum over a square of 2 * radius + 1 pixels. The window doubles along each axis."""
+    size = 2 * radius + 1
+    for _ in range(2):  # along the columns, then, transposed, along the rows
+        padded = np.full((len(plane) + 2 * radius, plane.shape[1]), -np.inf, np.float32)
+        padded[radius:-radius] = plane
         plane = padded
         span = 1
         while span < size:
@@ -48,15 +54,15 @@ def dilate(plane: Floats, reach: int) -> Floats:
     return plane
 
 
-def erode(plane: Floats, reach: int) -> Floats:
-    """Minimum over a square of 2 * reach + 1 pixels."""
-    return -dilate(-plane, reach)
+def erode(plane: Floats, radius: int) -> Floats:
+    """Minimum over a square of 2 * radius + 1 pixels."""
+    return -dilate(-plane, radius)
 
 
-def opening(plane: Floats, reach: int) -> Floats:
-    """Without what is narrower than 2 * reach + 1 pixels and bright; the border is repeated outwards."""
-    padded = np.pad(plane, reach, mode="edge")
-    return dilate(erode(padded, reach), reach)[reach:-reach, reach:-reach]
+def opening(plane: Floats, radius: int) -> Floats:
+    """Morphological opening: removes bright structures narrower than 2 * radius + 1. Border values are repeated."""
+    padded = np.pad(plane, radius, mode="edge")
+    return dilate(erode(padded, radius), radius)[radius:-radius, radius:-radius]
 
 
 def dilate_cross(plane: Floats) -> Floats:
@@ -70,7 +76,7 @@ def dilate_cross(plane: Floats) -> Floats:
 
 
 def thicken(plane: Floats, radius: float) -> Floats:
-    """Dilated by `radius` pixels with an octagon: crosses and squares in turn, the last step in part."""
+    """Dilates by a fractional radius with an octagon: crosses and squares alternate, the last step is partial."""
     whole, rest = int(radius), radius - int(radius)
     for step in range(whole):
         plane = dilate(plane, 1) if step % 2 else dilate_cross(plane)
@@ -78,44 +84,46 @@ def thicken(plane: Floats, radius: float) -> Floats:
 
 
 def noise_level(plane: Floats) -> float:
-    """Standard deviation of the noise, from the differences of neighbours: the median ignores strokes."""
+    """Standard deviation of the noise, estimated from neighbouring pixels. The median is robust against strokes."""
     steps = np.abs(np.diff(plane[:: max(1, len(plane) // 64)], axis=1))
-    return float(np.median(steps)) / 0.954 if steps.size else 0.0  # |N(0, 2 s^2)| has its median at 0.954 s
+    return float(np.median(steps)) / 0.954 if steps.size else 0.0  # the median of |N(0, 2 s^2)| is 0.954 s
 
 
 def skewness(values: Floats) -> float:
-    """Third moment about zero over the second one's power 3/2."""
+    """Third moment about zero, divided by the second moment to the power of 3/2."""
     squares = values * values
     return float((squares * values).mean()) / max(float(np.power(squares.mean(), 1.5)), 1e-9)
 
 
 def otsu(values: Floats) -> float:
-    """The positive threshold that maximises the variance between two classes (Otsu, 1979); 0 if all is dark."""
+    """Positive threshold with the greatest between-class variance (Otsu, 1979); 0 if no value is positive."""
     top = float(values.max())
     if top <= 0:
         return 0.0
-    bins = (np.maximum(values, 0) * ((BINS - 0.01) / top)).astype(np.uint8)
-    histogram = np.bincount(bins.ravel(), minlength=BINS)
+    bins = 128
+    indices = (np.maximum(values, 0) * ((bins - 0.01) / top)).astype(np.uint8)
+    histogram = np.bincount(indices.ravel(), minlength=bins)
     weight = np.cumsum(histogram).astype(np.float64)
-    mass = np.cumsum(histogram * (np.arange(BINS) + 0.5))
+    mass = np.cumsum(histogram * (np.arange(bins) + 0.5))
     below, above = weight[:-1], weight[-1] - weight[:-1]
     with np.errstate(divide="ignore", invalid="ignore"):
         between = np.square(mass[-1] * below / weight[-1] - mass[:-1]) / (below * above)
-    return (1 + int(np.argmax(np.where(below * above > 0, between, -1)))) * top / BINS
+    return (1 + int(np.argmax(np.where(below * above > 0, between, -1)))) * top / bins
 
 
 def connected_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    """Labels (h, w) of the 8-connected components, 0 outside; areas (n,); boxes (n, 4): top, bottom, left, right.
+    """Labels the 8-connected components of a mask (h, w) by merging horizontal runs that touch.
 
-    Runs of each row are joined with those they touch in the next one; the smaller label spreads until all agree.
+    Returns labels (h, w), from 1, with 0 for the background; areas (n,) in pixels; boxes (n, 4): top, bottom, left,
+    right, with bottom and right exclusive.
     """
-    stride = mask.shape[1] + 1  # a column of paper, so that no run goes on in the next row
+    stride = mask.shape[1] + 1  # an empty column at the end separates the runs of different rows
     edges = np.diff(np.pad(mask, ((0, 0), (0, 1))).ravel().astype(np.int8), prepend=np.int8(0))
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     labels = np.zeros(mask.shape, np.int32)
     if not len(starts):
         return labels, np.zeros(0, np.int64), np.zeros((0, 4), np.int64)
-    component = _joined(starts, ends, stride)
+    component = _merge_runs(starts, ends, stride)
     lengths = ends - starts
     labels[mask] = np.repeat(component + 1, lengths)
     areas = np.bincount(component, weights=lengths).astype(np.int64)
@@ -128,8 +136,8 @@ def connected_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], ND
     return labels, areas, boxes
 
 
-def _joined(starts: NDArray[np.int64], ends: NDArray[np.int64], stride: int) -> NDArray[np.int64]:
-    """Each run's component, from 0; runs are given by their places in rows of `stride` pixels, end to end."""
+def _merge_runs(starts: NDArray[np.int64], ends: NDArray[np.int64], stride: int) -> NDArray[np.int64]:
+    """Component of each run, from 0. Positions count through all rows of `stride` pixels; the smallest root wins."""
     first = np.searchsorted(ends, starts + stride, side="left")
     counts = np.searchsorted(starts, ends + stride, side="right") - first
     upper = np.repeat(np.arange(len(starts)), counts)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.answers import answer
-from serving.models import ServedModel
+from recognition.model import Model
 
 Rows = list[dict[str, Any]]
 Waiting = list[tuple[NDArray[np.uint8], "asyncio.Future[Rows]"]]
@@ -20,10 +19,10 @@ class Batcher:
     """Collects images until the event loop has looked at every request that came in; nobody waits for a clock."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, tuple[ServedModel, Waiting]] = {}
+        self._waiting: dict[int, tuple[Model, Waiting]] = {}
 
-    async def answer(self, model: ServedModel, images: NDArray[np.uint8]) -> Rows:
-        """As `serving.answers.answer`: one answer for each of `images`, uint8 (n, 28, 28)."""
+    async def answer(self, model: Model, images: NDArray[np.uint8]) -> Rows:
+        """As `Model.answer`: one answer for each of `images`, uint8 (n, 28, 28)."""
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(self._answer_all)
@@ -35,7 +34,7 @@ class Batcher:
         batches, self._waiting = self._waiting, {}
         for model, waiting in batches.values():
             try:
-                rows = answer(model, np.concatenate([images for images, _ in waiting]))
+                rows = model.answer(np.concatenate([images for images, _ in waiting]))
             except Exception as error:  # each request fails with it, as it would have alone
                 for _, future in waiting:
                     if not future.done():

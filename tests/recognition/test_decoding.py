@@ -1,4 +1,4 @@
-"""Bytes to pictures: what is read, what is refused, and with which error."""
+"""Decoding: accepted formats, rejected files and their errors."""
 
 import io
 import struct
@@ -40,7 +40,7 @@ def with_png_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_each_format_is_recognised_measured_and_decoded(format):
+def test_format_and_size_are_read_and_the_image_is_decoded(format):
     data = encode(format)
     assert detect_format(data) == format
     assert read_size(format, data) == (40, 30)
@@ -49,9 +49,9 @@ def test_each_format_is_recognised_measured_and_decoded(format):
     image.getpixel((39, 29))
 
 
-def test_all_kinds_of_webp_and_progressive_jpeg_state_their_size():
+def test_the_size_of_all_webp_kinds_and_of_progressive_jpeg_is_read():
     buffer = io.BytesIO()
-    Image.new("RGBA", (70, 50), (1, 2, 3, 4)).save(buffer, "WEBP")  # extended, for its alpha
+    Image.new("RGBA", (70, 50), (1, 2, 3, 4)).save(buffer, "WEBP")  # the alpha channel requires the extended format
     for format, data in (
         ("WEBP", encode("WEBP", lossless=True)),
         ("WEBP", encode("WEBP", quality=50)),
@@ -67,7 +67,7 @@ def test_other_bytes_are_not_an_image(data):
         decode_image(data)
 
 
-def test_formats_pillow_reads_but_strangers_may_not_send_are_refused():
+def test_other_formats_that_pillow_reads_are_rejected():
     for format in ("TIFF", "ICO", "PPM", "TGA"):
         with pytest.raises(NotAnImage):
             decode_image(encode(format))
@@ -81,35 +81,35 @@ def test_truncated_files_are_broken(format, share):
         decode_image(data[: int(len(data) * share)])
 
 
-def test_too_many_pixels_are_refused_from_the_header_alone():
+def test_too_many_pixels_are_rejected_by_the_header_alone():
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"\0" * 1000))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # Pillow warns of bombs: the size is checked before it sees them
+        warnings.simplefilter("error")  # Pillow would warn about the bomb: the size is checked first
         with pytest.raises(TooManyPixels, match="16,000,000"):
             decode_image(bomb)
 
 
-def test_no_decoder_runs_before_the_size_is_known(monkeypatch):
-    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("decoded"))
+def test_no_decoder_runs_before_the_size_is_checked(monkeypatch):
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("Pillow was called"))
     with pytest.raises(TooManyPixels):
         decode_image(encode("PNG"), max_pixels=10)
 
 
-def test_the_limit_is_exact():
+def test_the_pixel_limit_is_inclusive():
     assert decode_image(encode("PNG"), max_pixels=1200).size == (40, 30)
     with pytest.raises(TooManyPixels, match="40 x 30"):
         decode_image(encode("PNG"), max_pixels=1199)
 
 
-def test_a_gif_frame_larger_than_its_canvas_counts_in_full():
+def test_a_gif_frame_larger_than_its_canvas_is_rejected():
     data = bytearray(encode("GIF"))
     data[6:10] = struct.pack("<HH", 2, 2)
     with pytest.raises(TooManyPixels):
         decode_image(bytes(data), max_pixels=1000)
 
 
-def test_the_first_frame_of_an_animation_is_the_picture():
+def test_the_first_frame_of_an_animation_is_decoded():
     frames = [Image.new("L", (8, 8), shade) for shade in (10, 200)]
     for format in ("GIF", "WEBP", "PNG"):
         buffer = io.BytesIO()
@@ -117,7 +117,7 @@ def test_the_first_frame_of_an_animation_is_the_picture():
         assert decode_image(buffer.getvalue()).convert("L").getpixel((4, 4)) < 50
 
 
-def test_metadata_that_unpacks_to_megabytes_is_dropped_before_pillow_sees_it():
+def test_compressed_metadata_is_removed_before_pillow_reads_it():
     png = encode("PNG")
     packed = zlib.compress(b"\0" * 5_000_000)
     for kind, content in ((b"zTXt", b"key\0\0" + packed), (b"iCCP", b"profile\0\0" + packed)):
@@ -126,7 +126,7 @@ def test_metadata_that_unpacks_to_megabytes_is_dropped_before_pillow_sees_it():
     assert "key" not in image.info
 
 
-def test_transparency_and_orientation_survive_stripping():
+def test_stripping_keeps_transparency_and_orientation():
     palette = Image.new("P", (4, 4))
     buffer = io.BytesIO()
     exif = Image.Exif()
@@ -137,14 +137,14 @@ def test_transparency_and_orientation_survive_stripping():
     assert image.getexif()[0x0112] == 6
 
 
-def test_a_large_jpeg_may_be_decoded_smaller_but_not_below_what_is_enough():
+def test_a_large_jpeg_is_decoded_smaller_but_not_below_min_side():
     data = encode("JPEG", (800, 600))
     assert decode_image(data).size == (800, 600)
-    reduced = decode_image(data, enough=150)
+    reduced = decode_image(data, min_side=150)
     assert 150 <= min(reduced.size) < 600
 
 
-def test_pillow_keeps_its_settings():
+def test_global_settings_of_pillow_are_unchanged():
     before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
     decode_image(encode("PNG"))
     after = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
@@ -165,7 +165,7 @@ def check_only_image_errors(data: bytes) -> None:
     st.binary(),
 )
 @settings(max_examples=150, deadline=None)
-def test_any_bytes_give_a_picture_or_an_image_error(start, rest):
+def test_any_bytes_give_an_image_or_an_image_error(start, rest):
     check_only_image_errors(start + rest)
 
 
@@ -177,7 +177,7 @@ ENCODED = {format: encode(format) for format in FORMATS}
     st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=8),
 )
 @settings(max_examples=250, deadline=None)
-def test_real_files_with_changed_bytes_give_a_picture_or_an_image_error(format, changes):
+def test_corrupted_files_give_an_image_or_an_image_error(format, changes):
     data = bytearray(ENCODED[format])
     for position, value in changes:
         data[position % len(data)] = value
@@ -190,7 +190,7 @@ MODES |= {"BMP": ("1", "L", "P", "RGB"), "GIF": ("L", "P")}
 
 @given(st.data(), st.sampled_from(FORMATS), st.integers(1, 60), st.integers(1, 60))
 @settings(max_examples=120, deadline=None)
-def test_every_size_and_mode_is_read_in_its_size_and_no_cut_of_it_does_harm(data, format, width, height):
+def test_every_size_and_mode_is_decoded_and_truncated_files_raise_image_errors(data, format, width, height):
     mode = data.draw(st.sampled_from(MODES[format]))
     buffer = io.BytesIO()
     Image.new(mode, (width, height)).save(buffer, format)
@@ -204,7 +204,7 @@ def test_every_size_and_mode_is_read_in_its_size_and_no_cut_of_it_does_harm(data
 
 @given(st.integers(-(2**31), 2**31 - 1), st.integers(-(2**31), 2**31 - 1))
 @settings(max_examples=60, deadline=None)
-def test_whatever_size_a_header_claims(width, height):
+def test_any_size_in_a_header_gives_an_image_or_an_image_error(width, height):
     data = bytearray(ENCODED["BMP"])
     data[18:26] = struct.pack("<ii", width, height)
     check_only_image_errors(bytes(data))

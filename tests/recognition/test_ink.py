@@ -1,25 +1,24 @@
-"""From a picture to ink: noise, threshold, which components are the digit, the second and the closer look."""
+"""Extraction of ink: noise, threshold, the components of the digit, shape costs, small digits."""
 
 import numpy as np
 from PIL import ImageOps
 
 from recognition.ink import (
-    LIKELIEST,
-    ODD,
+    DOUBTFUL_COST,
     WORKING_SIDE,
-    _look,
-    blobs,
+    blob_cost,
+    crop_small_digit,
     digit_components,
     extract_ink,
+    find_candidate,
     find_glyph,
-    look_closer,
-    oddness,
+    shape_cost,
     soft_threshold,
 )
 from tests.drawing import draw, lit
 
 
-def test_noise_that_drowns_the_ink_is_averaged_away():
+def test_noise_that_hides_the_ink_is_averaged_away():
     noisy = lit(draw(ink=(150, 150, 150), paper=(190, 190, 190)), np.ones((280, 280)), noise=14)
     assert max(extract_ink(draw()).shape) == WORKING_SIDE
     assert max(extract_ink(noisy).shape) < WORKING_SIDE
@@ -27,18 +26,18 @@ def test_noise_that_drowns_the_ink_is_averaged_away():
 
 def test_soft_threshold_keeps_edges_soft():
     ink = np.array([[0, 20, 55, 90, 120]], np.float32)
-    assert soft_threshold(ink, level=100, noise=0).round(2).tolist() == [[0, 0, 0.5, 1, 1]]
-    assert soft_threshold(ink, level=100, noise=30)[0, 1] == 0
+    assert soft_threshold(ink, contrast=100, noise=0).round(2).tolist() == [[0, 0, 0.5, 1, 1]]
+    assert soft_threshold(ink, contrast=100, noise=30)[0, 1] == 0
 
 
-def test_components_at_the_border_go_if_something_sizeable_is_inside():
+def test_components_at_the_border_are_excluded_if_a_large_one_is_inside():
     boxes = np.array([[0, 60, 0, 3], [15, 50, 20, 40], [30, 32, 50, 52]])
     areas = np.array([180, 200, 3])
     assert digit_components(areas, boxes, (60, 60)).tolist() == [False, True, False]
     assert digit_components(areas[:1], boxes[:1], (60, 60)).tolist() == [True]
 
 
-def test_frames_go_in_one_piece_or_as_two_lines():
+def test_frames_of_one_piece_or_of_two_lines_are_excluded():
     around, beside = [5, 95, 5, 95], [[5, 95, 5, 9], [5, 95, 91, 95]]
     digit = [30, 70, 35, 60]
     closed = digit_components(np.array([1400, 300]), np.array([around, digit]), (100, 100))
@@ -48,35 +47,36 @@ def test_frames_go_in_one_piece_or_as_two_lines():
     assert zero_with_a_speck[0]
 
 
-def test_underlines_go_and_the_base_of_a_one_stays():
+def test_underlines_are_excluded_and_the_base_of_a_one_is_kept():
     one = [10, 70, 45, 50]
     bar = np.array([300, 180])
     assert digit_components(bar, np.array([one, [82, 85, 20, 80]]), (100, 100)).tolist() == [True, False]
     assert digit_components(bar, np.array([one, [71, 74, 20, 80]]), (100, 100)).tolist() == [True, True]
 
 
-def test_oddness_is_that_of_blobs_and_of_many_parts():
+def test_blobs_and_many_parts_have_a_high_shape_cost():
     glyph = np.zeros((30, 20), np.float32)
     glyph[:, :4] = glyph[:4] = 1
-    assert oddness(glyph, 1) < ODD < oddness(np.ones((30, 20), np.float32), 1)
-    assert oddness(glyph, 3) > ODD
-    assert oddness(np.ones((40, 12), np.float32), 1) == 0  # a thick one
+    assert shape_cost(glyph, 1) < DOUBTFUL_COST < shape_cost(np.ones((30, 20), np.float32), 1)
+    assert shape_cost(glyph, 3) > DOUBTFUL_COST
+    assert shape_cost(np.ones((40, 12), np.float32), 1) == 0  # a thick one
 
 
-def test_blobs_are_broader_than_any_stroke():
+def test_a_blob_is_broader_than_a_marker_stroke():
     marker = np.zeros((60, 40), np.float32)
     marker[:, :13] = marker[:13] = 1
-    assert blobs(marker) == 0
+    assert blob_cost(marker) == 0
     marker[30:, 10:] = 1
-    assert blobs(marker) > 1
+    assert blob_cost(marker) > 1
 
 
-def test_a_digit_small_in_its_picture_is_looked_at_again():
+def test_a_small_digit_in_a_large_image_is_extracted_at_a_higher_resolution():
     large = ImageOps.expand(draw(), (2600, 200, 400, 2400), (255, 255, 255))
-    rough = _look(large, LIKELIEST)
+    rough = find_candidate(large)
     assert rough is not None
-    closer = look_closer(large, rough.box, rough.shape)
+    closer = crop_small_digit(large, rough)
     assert closer is not None and 150 < max(closer.size) < 600
     found = find_glyph(large)
-    assert found is not None and max(found.shape) > 5 * max(rough.glyph.shape)
-    assert look_closer(draw(), (40, 150, 40, 150), (192, 192)) is None
+    assert found is not None and max(found.shape) > 5 * max(rough.ink.shape)
+    medium = find_candidate(draw())
+    assert medium is not None and crop_small_digit(draw(), medium) is None

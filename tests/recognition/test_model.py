@@ -1,4 +1,4 @@
-"""Loading served models: what is damaged is refused, naming file and digest."""
+"""A model with its files: answers have the documented fields, damaged files are refused by name and digest."""
 
 import json
 import shutil
@@ -8,26 +8,52 @@ import numpy as np
 import pytest
 
 from pipeline.files import sha256
-from serving.models import DamagedModel, load_model, load_models
-from tests.conftest import Project
+from recognition.answers import Answer
+from recognition.model import DamagedModel, Model, load_model, read_model
+from serving.models import load_models
+from tests.conftest import Project, drawn_digits
 
-pytestmark = pytest.mark.slow
+
+class FakeClassifier:
+    """Confident of class 3 for bright images, undecided for others."""
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        rows = np.full((len(images), 10), 0.1, np.float32)
+        rows[images.mean(axis=(1, 2)) > 20] = np.eye(10, dtype=np.float32)[3]
+        return rows
+
+
+def test_answers_have_exactly_the_documented_fields_and_the_reason() -> None:
+    model = Model("cnn", "4", Path("model.tflite"), {"digest": "", "threshold": 0.9})
+    vars(model)["classifier"] = FakeClassifier()
+    blank, faint, bright = (np.full((28, 28), value, np.uint8) for value in (0, 1, 200))
+    answers = model.answer(np.stack([blank, faint, bright]))
+    assert [answer["reason"] for answer in answers] == ["blank", "low_confidence", None]
+    assert [answer["uncertain"] for answer in answers] == [True, True, False]
+    assert (answers[2]["prediction"], answers[2]["confidence"]) == (3, 1.0)
+    for answer in answers:
+        assert list(answer) == list(Answer.model_fields)
+        assert Answer.model_validate(answer).model == "cnn" and answer["version"] == "4"
 
 
 @pytest.fixture
 def folder(project: Project, tmp_path: Path) -> Path:
-    """A copy of the folder that a registered model carries."""
+    """A copy of the folder of a registered model."""
     (stored,) = (project.folder / ".bentoml" / "models" / "optdigits-classifier-cnn").glob("v*-*")
     shutil.copytree(stored, tmp_path / "cnn")
     return tmp_path / "cnn"
 
 
-def test_a_whole_model_loads(folder: Path) -> None:
+@pytest.mark.slow
+def test_a_complete_model_loads_and_answers_after_its_folder_is_deleted(folder: Path) -> None:
     models = load_models({"cnn": folder}, "cnn", {"cnn": "2"})
+    shutil.rmtree(folder)
     assert models.dataset == "optdigits" and len(models.classes) == 10
-    assert models.answer_known_digits()
+    assert models.match_known_digits() and "<html" in (models.by_name["cnn"].card_page or "")
+    assert len(models.by_name["cnn"].answer(drawn_digits(1)[0])) == 10
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_refused_with_both_digests(folder: Path) -> None:
     file = folder / "model.tflite"
     content = bytearray(file.read_bytes())
@@ -35,21 +61,36 @@ def test_a_changed_file_is_refused_with_both_digests(folder: Path) -> None:
     file.write_bytes(content)
     expected = json.loads((folder / "model.json").read_text())["digest"]
     with pytest.raises(DamagedModel) as raised:
-        load_model("cnn", folder, "2")
+        load_model(folder, "2")
     assert all(part in str(raised.value) for part in (str(file), expected, sha256(file)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["model.tflite", "model.json", "known_digits.npz"])
 def test_a_missing_file_is_named(folder: Path, missing: str) -> None:
     (folder / missing).unlink()
     with pytest.raises(DamagedModel, match=missing):
-        load_model("cnn", folder, "2")
+        load_model(folder, "2")
 
 
-def test_another_answer_to_a_known_digit_is_refused(folder: Path) -> None:
+@pytest.mark.slow
+def test_a_different_answer_to_a_known_digit_is_refused(folder: Path) -> None:
     with np.load(folder / "known_digits.npz") as known:
         content = dict(known)
     content["probabilities"] = np.roll(content["probabilities"], 1, axis=1)
     np.savez(folder / "known_digits.npz", **content)
     with pytest.raises(DamagedModel, match="known digit"):
-        load_model("cnn", folder, "2")
+        load_model(folder, "2")
+
+
+@pytest.mark.slow
+def test_a_model_from_before_ood_scores_and_cards_is_served_without_them(folder: Path) -> None:
+    card = json.loads((folder / "model.json").read_text())
+    del card["not_a_digit"]
+    (folder / "model.json").write_text(json.dumps(card))
+    (folder / "model_card.html").unlink()
+    model = load_model(folder, "2")
+    assert model.ood_score is None and model.card_page is None
+    noise = np.random.default_rng(0).integers(0, 256, (5, 28, 28)).astype(np.uint8)
+    assert {answer["reason"] for answer in model.answer(noise)} <= {"low_confidence", None}
+    assert read_model(folder, None, "other").name == "other"

@@ -1,4 +1,4 @@
-"""Rasters: sizes, neighbourhoods, statistics, connected components."""
+"""Array operations: resampling, morphology, statistics, connected components."""
 
 import numpy as np
 import pytest
@@ -16,16 +16,16 @@ def test_shrink_averages_and_never_enlarges():
     assert shrink(np.ones((1, 300, 3), np.float32), 10).shape == (1, 10, 3)
 
 
-@pytest.mark.parametrize("reach", [1, 2, 5])
-def test_dilate_and_erode_pick_from_a_square(reach):
+@pytest.mark.parametrize("radius", [1, 2, 5])
+def test_dilate_and_erode_are_maximum_and_minimum_over_a_square(radius):
     values = np.random.default_rng(0).normal(size=(9, 13)).astype(np.float32)
-    for grown, pick in ((dilate(values, reach), np.max), (erode(values, reach), np.min)):
+    for grown, pick in ((dilate(values, radius), np.max), (erode(values, radius), np.min)):
         assert grown.shape == values.shape
         for y, x in np.ndindex(values.shape):
-            assert grown[y, x] == pick(values[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1])
+            assert grown[y, x] == pick(values[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1])
 
 
-def test_opening_takes_what_is_narrow_and_leaves_edges_where_they_are():
+def test_opening_removes_narrow_structures_and_keeps_edges_in_place():
     values = np.zeros((20, 30), np.float32)
     values[:, 18:] = 1
     values[5:8] = 1
@@ -57,7 +57,7 @@ def test_connected_components():
 
 @given(hnp.arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12))))
 @settings(max_examples=150, deadline=None)
-def test_components_are_those_of_a_flood_fill(mask):
+def test_components_agree_with_a_flood_fill(mask):
     labels, areas, _ = connected_components(mask)
     seen = np.zeros(mask.shape, bool)
     count = 0
@@ -76,7 +76,7 @@ def test_components_are_those_of_a_flood_fill(mask):
     assert len(areas) == count and areas.sum() == mask.sum()
 
 
-def test_thicken_adds_its_radius_on_every_side():
+def test_thicken_adds_the_radius_on_every_side():
     ink = np.zeros((31, 31), np.float32)
     ink[15, 15] = 1
     assert thicken(ink, 4)[15].sum() == 9

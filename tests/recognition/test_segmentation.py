@@ -1,4 +1,4 @@
-"""Numbers taken apart: boxes, reading order, touching neighbours, specks."""
+"""Segmentation of numbers: boxes, reading order, touching digits, specks."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ STROKES = {
 
 
 def write(pen: ImageDraw.ImageDraw, number: str, x: float, y: float, height: float = 80, gap: float = 25) -> list[Box]:
-    """Writes `number` from (x, y) rightwards; the boxes of its digits, without the pen's width."""
+    """Draws `number` to the right of (x, y) and returns the boxes of its digits, without the width of the pen."""
     boxes = []
     for digit in number:
         width = 0.6 * height * (digit != "1")
@@ -33,7 +33,7 @@ def paper(width: int = 600, height: int = 160) -> tuple[Image.Image, ImageDraw.I
     return image, ImageDraw.Draw(image)
 
 
-def test_digits_come_from_left_to_right_each_with_its_box():
+def test_digits_are_ordered_from_left_to_right_with_their_boxes():
     image, pen = paper()
     written = write(pen, "7014", 60, 40)
     (line,) = find_digits(image)
@@ -44,7 +44,7 @@ def test_digits_come_from_left_to_right_each_with_its_box():
         assert isinstance(digit, Digit) and digit.pixels.shape == (28, 28) and not digit.blank
 
 
-def test_lines_come_from_top_to_bottom_though_they_climb():
+def test_sloping_lines_are_ordered_from_top_to_bottom():
     image, pen = paper(700, 420)
     for index, digit in enumerate("7010"):
         write(pen, digit, 60 + 90 * index, 100 - 15 * index)
@@ -53,14 +53,14 @@ def test_lines_come_from_top_to_bottom_though_they_climb():
     assert [len(line) for line in find_digits(image)] == [4, 3]
 
 
-def test_boxes_are_in_the_pixels_of_a_large_picture():
+def test_boxes_of_a_large_image_are_in_its_own_pixels():
     image, pen = paper(3000, 1000)
     (truth,) = write(pen, "0", 2000, 300, height=400)
     ((box, _),) = find_digits(image)[0]
     assert abs(box.x - truth.x) < 20 and abs(box.width - truth.width) < 30 and abs(box.height - truth.height) < 30
 
 
-def test_boxes_are_upright_after_exif_orientation():
+def test_boxes_refer_to_the_image_after_its_exif_orientation():
     image, pen = paper(300, 160)
     write(pen, "77", 60, 40)
     sideways = image.transpose(Image.Transpose.ROTATE_90)
@@ -78,7 +78,7 @@ def test_specks_and_a_frame_are_ignored():
     assert [len(line) for line in find_digits(image)] == [2]
 
 
-def test_a_frame_is_no_piece():
+def test_a_frame_is_not_a_piece():
     ink = np.pad(np.zeros((98, 198), np.float32), 1, constant_values=1)
     ink[20:80, 90:100] = 1
     assert [(piece.left, piece.width) for piece in find_pieces(ink)] == [(90, 10)]
@@ -92,19 +92,19 @@ def test_the_boxes_of_a_form_are_ignored():
     assert [len(line) for line in find_digits(image)] == [3]
 
 
-def test_many_specks_beside_one_digit_leave_one_digit():
+def test_specks_near_a_digit_are_not_digits():
     image, pen = paper()
     write(pen, "0", 60, 40)
     for at in range(5):
         pen.rectangle([62 + 9 * at, 128, 67 + 9 * at, 137], fill=0)
-    assert [len(line) for line in find_digits(image, likes(0.6, 0.5))] == [1]
+    assert [len(line) for line in find_digits(image, confident_in(0.6, 0.5))] == [1]
 
 
-def test_the_parts_of_a_five_stay_together():
+def test_the_parts_of_a_five_are_one_digit():
     image, pen = paper()
     write(pen, "75", 60, 40)
     (line,) = find_digits(image)
-    assert len(line) == 2 and line[1][0].y < 45  # the bar apart on top is in its box
+    assert len(line) == 2 and line[1][0].y < 45  # the separate bar at the top is in the box
 
 
 def test_blank_paper_has_no_digits():
@@ -112,61 +112,61 @@ def test_blank_paper_has_no_digits():
     assert find_lines([]) == []
 
 
-def test_broad_pieces_are_cut_where_there_is_least_ink():
+def test_broad_pieces_are_cut_at_the_column_with_the_least_ink():
     image, pen = paper()
     write(pen, "00", 60, 40, gap=24)
-    pen.line([(108, 80), (132, 80)], fill=0, width=4)  # a hair joins them
+    pen.line([(108, 80), (132, 80)], fill=0, width=4)  # a thin line connects them
     (line,) = find_digits(image)
     assert len(line) == 2
     assert abs(line[1][0].x - 120) < 16
 
 
-def likes(*shapes: float):
-    """A stub classifier: sure of glyphs with one of these widths over heights, in doubt about others."""
+def confident_in(*aspects: float):
+    """A stub classifier that is confident in glyphs with one of these ratios of width to height, and only in them."""
 
     def classify(pixels: np.ndarray) -> np.ndarray:
-        answers = np.full((len(pixels), 10), 0.1)
+        probabilities = np.full((len(pixels), 10), 0.1)
         for index, image in enumerate(pixels):
             rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
             aspect = (np.ptp(columns) + 1) / (np.ptp(rows) + 1)
-            answers[index, 0] = 0.99 if any(abs(aspect - shape) < 0.12 for shape in shapes) else 0.1
-        return answers
+            probabilities[index, 0] = 0.99 if any(abs(aspect - other) < 0.12 for other in aspects) else 0.1
+        return probabilities
 
     return classify
 
 
 def test_the_classifier_decides_whether_a_piece_is_one_digit_or_two():
     image, pen = paper()
-    write(pen, "00", 60, 40, height=80, gap=-18)  # two rings that overlap: 78 pixels broad
-    assert len(find_digits(image, likes(0.95, 1.0))[0]) == 1
-    assert len(find_digits(image, likes(0.55, 0.4))[0]) >= 2
+    write(pen, "00", 60, 40, height=80, gap=-18)  # two overlapping rings, 78 pixels wide
+    assert len(find_digits(image, confident_in(0.95, 1.0))[0]) == 1
+    assert len(find_digits(image, confident_in(0.55, 0.4))[0]) >= 2
 
 
-def test_the_classifier_is_asked_once_for_a_line_and_sees_mnist_geometry():
-    asked = []
+def test_the_classifier_is_called_once_per_line_with_images_in_mnist_format():
+    calls = []
 
     def classify(pixels: np.ndarray) -> np.ndarray:
-        asked.append(pixels)
+        calls.append(pixels)
         return np.full((len(pixels), 10), 0.1)
 
     image, pen = paper()
     write(pen, "701", 60, 40)
     find_digits(image, classify)
-    assert len(asked) == 1 and asked[0].dtype == np.uint8 and asked[0].shape[1:] == (28, 28)
+    assert len(calls) == 1 and calls[0].dtype == np.uint8 and calls[0].shape[1:] == (28, 28)
 
 
-def test_digits_far_apart_are_never_joined():
+def test_distant_digits_are_never_joined():
     image, pen = paper()
     write(pen, "11", 60, 40, gap=60)
-    assert len(find_digits(image, likes(0.9))[0]) == 2
+    assert len(find_digits(image, confident_in(0.9))[0]) == 2
 
 
-def test_cutting_loses_no_ink_and_the_first_slice_costs_nothing():
+def test_cutting_keeps_all_ink_and_the_first_slice_has_no_cost():
     ink = np.zeros((40, 90), np.float32)
     ink[:, :10] = ink[:, 40:50] = ink[:, 80:] = 1
     ink[18:22] = 1
     (piece,) = find_pieces(np.pad(ink, 3))
     slices = cut(piece)
     assert sum(float(part.ink.sum()) for part in slices) == ink.sum()
-    assert slices[0].cut == 0 and all(part.cut > 0 for part in slices[1:])
+    assert slices[0].cut_cost == 0 and all(part.cut_cost > 0 for part in slices[1:])
     assert sum(part.share for part in slices) == pytest.approx(1)

@@ -7,38 +7,44 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving import batching
 from serving.batching import Batcher
 
-CNN, MLP = (SimpleNamespace(name=name) for name in ("cnn", "mlp"))
+CALLS: list[tuple[str, list[int]]] = []
 
 
 def numbered(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.uint8)[:, None, None] * np.ones((28, 28), np.uint8)
 
 
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[int]]]:
-    """What is asked of models that name each image's number, and refuse 255."""
-    made: list[tuple[str, list[int]]] = []
+def model(name: str) -> Any:
+    """A model that answers with each image's number and fails for 255."""
 
-    def answer(model: Any, images: np.ndarray) -> list[dict[str, Any]]:
-        found = images[:, 0, 0].tolist()
-        made.append((model.name, found))
-        if 255 in found:
+    def answer(images: np.ndarray) -> list[dict[str, Any]]:
+        numbers = images[:, 0, 0].tolist()
+        CALLS.append((name, numbers))
+        if 255 in numbers:
             raise ValueError("refused")
-        return [{"model": model.name, "number": number} for number in found]
+        return [{"model": name, "number": number} for number in numbers]
 
-    monkeypatch.setattr(batching, "answer", answer)
-    return made
+    return SimpleNamespace(name=name, answer=answer)
+
+
+CNN, MLP = model("cnn"), model("mlp")
+
+
+@pytest.fixture
+def calls() -> list[tuple[str, list[int]]]:
+    """The calls of the models: name and numbers."""
+    CALLS.clear()
+    return CALLS
 
 
 def test_each_gets_its_own_answers_and_models_are_asked_once(calls: list[tuple[str, list[int]]]) -> None:
     async def ask() -> list[Any]:
         batcher = Batcher()
         wanted = (CNN, numbered(1)), (MLP, numbered(2, 3)), (CNN, numbered(4, 5)), (CNN, numbered(6))
-        answers = await asyncio.gather(*(batcher.answer(model, images) for model, images in wanted))  # type: ignore[arg-type]
-        again = await batcher.answer(MLP, numbered(7))  # type: ignore[arg-type]
+        answers = await asyncio.gather(*(batcher.answer(model, images) for model, images in wanted))
+        again = await batcher.answer(MLP, numbered(7))
         return [*answers, again]
 
     answers = asyncio.run(ask())
@@ -55,8 +61,8 @@ def test_each_gets_its_own_answers_and_models_are_asked_once(calls: list[tuple[s
 def test_one_model_s_failure_is_not_the_other_s_and_who_left_is_in_nobody_s_way(calls: list[Any]) -> None:
     async def ask() -> list[Any]:
         batcher = Batcher()
-        broken = [asyncio.ensure_future(batcher.answer(CNN, numbered(n))) for n in (255, 1)]  # type: ignore[arg-type]
-        left, whole = (asyncio.ensure_future(batcher.answer(MLP, numbered(n))) for n in (8, 9))  # type: ignore[arg-type]
+        broken = [asyncio.ensure_future(batcher.answer(CNN, numbered(n))) for n in (255, 1)]
+        left, whole = (asyncio.ensure_future(batcher.answer(MLP, numbered(n))) for n in (8, 9))
         await asyncio.sleep(0)  # all four wait now
         left.cancel()
         return await asyncio.gather(*broken, left, whole, return_exceptions=True)

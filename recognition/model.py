@@ -1,0 +1,133 @@
+"""A model with the files that travel with it, from the registry to every service and batch: how it answers images."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognition.classifier import Classifier
+from recognition.out_of_distribution import OODScore
+
+MODEL_FILE: Final = "model.tflite"
+CARD_FILE: Final = "model.json"
+# All files of a model. The page with the model card may be missing: early versions have none.
+FILES: Final = (MODEL_FILE, CARD_FILE, "known_digits.npz", "model_card.html")
+# Largest accepted difference of a known digit's probability. Another processor rounds differently; 0.01 allows that.
+PROBABILITY_TOLERANCE: Final = 0.01
+
+
+class DamagedModel(Exception):
+    """A model's files are missing or differ from what was registered. The message names the file and the digest."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model. `file`: the exported LiteRT file; `card`: the content of its model.json.
+
+    `version`: its number in the registry, None for a file from elsewhere. Files are read on first use.
+    """
+
+    name: str
+    version: str | None
+    file: Path
+    card: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the model file, in hexadecimal."""
+        return str(self.card["digest"])
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds FILES."""
+        return self.file.parent
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The model, ready to run. Raises DamagedModel if the file is missing, altered or no such model."""
+        try:
+            content = self.file.read_bytes()
+            found = hashlib.sha256(content).hexdigest()
+            if found != self.digest:
+                raise DamagedModel(f"{self.file}: expected sha256 {self.digest}, found {found}")
+            return Classifier(content)
+        except (OSError, ValueError) as error:
+            raise DamagedModel(f"{self.file} cannot be used as a model: {error}") from None
+
+    @cached_property
+    def ood_score(self) -> OODScore | None:
+        """The out-of-distribution score; None for a version that was registered without one."""
+        return OODScore.from_card(self.card["not_a_digit"]) if "not_a_digit" in self.card else None
+
+    @cached_property
+    def card_page(self) -> str | None:
+        """The model card as an HTML page; None for a version that was registered without one."""
+        page = self.folder / "model_card.html"
+        return page.read_text(encoding="utf-8") if page.exists() else None
+
+    @cached_property
+    def known_digits(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Images (classes, 28, 28) and their probabilities (classes, classes), recorded by the evaluation."""
+        with np.load(self.folder / "known_digits.npz", allow_pickle=False) as content:
+            return content["images"], content["probabilities"]
+
+    def matches_known_digits(self, probabilities: NDArray[np.floating[Any]] | None = None) -> bool:
+        """Whether `probabilities` (by default the model's own answers now) are those recorded for the known digits."""
+        images, recorded = self.known_digits
+        found = self.classifier.probabilities(images) if probabilities is None else probabilities
+        return bool(np.abs(found - recorded).max() <= PROBABILITY_TOLERANCE)
+
+    def answer(self, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
+        """Answers to images, uint8 (n, 28, 28), ink bright, in order: dictionaries with the fields of `Answer`.
+
+        The reason is "blank", "not_a_digit" (by the OOD score), "low_confidence" (below the card's threshold) or None.
+        """
+        inked = np.any(images, axis=(1, 2)).tolist()
+        probabilities = self.classifier.probabilities(images)
+        ood = self.ood_score.rejects(probabilities, images).tolist() if self.ood_score else [False] * len(images)
+        predictions, confidences = probabilities.argmax(axis=1).tolist(), probabilities.max(axis=1).tolist()
+        threshold = self.card["threshold"]
+        answers = []
+        for index, row in enumerate(probabilities.tolist()):
+            reason = "not_a_digit" if ood[index] else "low_confidence" if confidences[index] < threshold else None
+            reason = reason if inked[index] else "blank"
+            answers.append(
+                {
+                    "prediction": predictions[index],
+                    "confidence": confidences[index],
+                    "probabilities": row,
+                    "model": self.name,
+                    "version": self.version,
+                    "uncertain": reason is not None,
+                    "reason": reason,
+                }
+            )
+        return answers
+
+
+def read_model(folder: Path, version: str | None, name: str | None = None) -> Model:
+    """The model in a folder, by its card; nothing else is read yet. Raises OSError or ValueError without a card."""
+    card = json.loads((folder / CARD_FILE).read_text(encoding="utf-8"))
+    return Model(name or card["name"], version, folder / MODEL_FILE, card)
+
+
+def load_model(folder: Path, version: str | None, name: str | None = None) -> Model:
+    """Read all files of a model and verify its digest and its known digits. Raises DamagedModel.
+
+    `name`: the name it answers under, by default the one in its card.
+    """
+    try:
+        model = read_model(folder, version, name)
+        same = model.matches_known_digits()
+        _ = model.ood_score, model.card_page  # read now: the folder may be deleted while the model answers
+    except (OSError, KeyError, ValueError) as error:
+        raise DamagedModel(f"{folder}: {error}") from None
+    if not same:
+        raise DamagedModel(f"{model.file} (sha256 {model.digest}): a known digit is answered differently than recorded")
+    return model
