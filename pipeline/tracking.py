@@ -1,4 +1,7 @@
-"""MLflow: which store, which experiment, and what every run is tagged with."""
+"""The stores of a deployment: MLflow with its experiments and runs, and the database.
+
+`make mlflow` (`python -m pipeline.tracking`) starts the MLflow UI.
+"""
 
 import logging
 import os
@@ -10,10 +13,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+import sqlalchemy as sql
 from filelock import FileLock
 
 from pipeline.console import PipelineError, run_main, say
 from pipeline.paths import ROOT, checkout
+from records import database
 
 if TYPE_CHECKING:
     import mlflow
@@ -21,14 +26,14 @@ if TYPE_CHECKING:
 
 
 def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, or the SQLite store in the root of the checkout."""
+    """Returns `MLFLOW_TRACKING_URI`, or the SQLite store in the root of the checkout."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{checkout() / 'mlflow.db'}"
 
 
 def connect() -> "MlflowClient":
-    """Point MLflow at the store, creating the embedded one where it is missing.
+    """Select MLflow's store, and create the embedded one if it is missing. Returns a client.
 
-    Raises PipelineError when a server does not answer.
+    Raises PipelineError if the store cannot be used.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -36,13 +41,13 @@ def connect() -> "MlflowClient":
     warnings.filterwarnings("ignore", module="mlflow")
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a server that is not there is said within seconds
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # report an unreachable server within seconds
     uri = tracking_uri()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     client = mlflow.MlflowClient()
     try:
-        with FileLock(checkout() / ".mlflow.lock"):  # two processes that create one SQLite store break each other
+        with FileLock(checkout() / ".mlflow.lock"):  # concurrent creation would damage a SQLite store
             client.search_experiments(max_results=1)
     except MlflowException as error:
         reason = str(error).splitlines()[0]
@@ -51,12 +56,31 @@ def connect() -> "MlflowClient":
 
 
 def without_password(text: str) -> str:
-    """The text with user and password left out of every URL in it."""
+    """Returns the text without user and password in its URLs."""
     return re.sub(r"://[^@/\s]+@", "://...@", text)
 
 
+def database_url() -> sql.URL:
+    """URL of the deployment's database. Raises PipelineError when `DIGITS_DATABASE_URL` is not supported."""
+    try:
+        return database.database_url(checkout())
+    except ValueError as error:
+        raise PipelineError(f"DIGITS_DATABASE_URL: {error}") from None
+
+
+def open_database() -> sql.Engine:
+    """Open the deployment's database with its current schema. Raises PipelineError when that fails."""
+    try:
+        engine = database.connect(database_url())
+        database.migrate(engine)
+        return engine
+    except sql.exc.SQLAlchemyError as error:
+        reason = " ".join(str(error).split("\n[SQL")[0].split())[:300]
+        raise PipelineError(without_password(f"the database of DIGITS_DATABASE_URL cannot be used: {reason}")) from None
+
+
 def experiment_id(name: str) -> str:
-    """The experiment of that name, made where it is missing; the embedded store keeps artifacts in `mlartifacts/`."""
+    """Returns the id of an experiment, and creates it if it is missing. The embedded store uses `mlartifacts/`."""
     client = connect()
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
@@ -66,7 +90,7 @@ def experiment_id(name: str) -> str:
 
 @contextmanager
 def run(experiment: str, name: str, tags: dict[str, str]) -> Iterator["mlflow.ActiveRun"]:
-    """A run of `experiment` with `tags`, the git commit and system metrics; marked failed when the block raises."""
+    """Start a run with tags, the git commit and system metrics. It is marked as failed if the block raises."""
     import mlflow
 
     identity = experiment_id(experiment)
@@ -77,7 +101,7 @@ def run(experiment: str, name: str, tags: dict[str, str]) -> Iterator["mlflow.Ac
 
 
 def run_exists(run_id: str) -> bool:
-    """Whether the store knows the run and it was not deleted."""
+    """Returns True if the run exists in the store and is not deleted."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -87,7 +111,7 @@ def run_exists(run_id: str) -> bool:
 
 
 def git_commit() -> str:
-    """The commit checked out, `-dirty` behind it where tracked files differ from it; "unknown" outside a repository."""
+    """Returns the current commit, with `-dirty` if tracked files differ from it; "unknown" outside a repository."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(ROOT), *arguments]
@@ -101,11 +125,12 @@ def git_commit() -> str:
 
 
 @click.command()
-@click.option("--port", default=5000, show_default=True)
+@click.option("--port", default=5000, show_default=True, help="TCP port to listen on.")
 def main(port: int) -> None:
+    """Start the MLflow UI."""
     connect()
     say(f"\n  MLflow at http://localhost:{port}   (Ctrl-C stops)\n")
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # a process and 240 MB that nothing here uses
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # saves an unused process with 240 MB
     command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     os.execvp(command[0], [*command, "--backend-store-uri", tracking_uri()])  # noqa: S606
 

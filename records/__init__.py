@@ -1,1 +1,1 @@
-"""What a deployment remembers: predictions, labels, reviews and promotions, in SQLite or PostgreSQL."""
+"""The deployment's records in SQLite or PostgreSQL: predictions, labels, reviews, monitoring results and promotions."""

@@ -1,30 +1,26 @@
-"""The database of a deployment: what was answered, what people said of it, what was decided and found since.
+"""The deployment's database: tables, connection, migration, retention. Alembic is imported for a migration only."""
 
-The service imports this module: SQLAlchemy and nothing heavier.
-"""
-
-import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
 
-from pipeline.paths import PARAMS, checkout
-
-BUSY_SECONDS = 5  # how long to wait for another writer of a SQLite file, or for a server to accept a connection
+BUSY_SECONDS = 5  # maximum wait for the lock of a SQLite file, or for a connection to a server
 RECYCLE_SECONDS = 10
-ROWS_AT_ONCE = 64
-CREATING = 0x64696769  # any number that nobody else locks
+VERSION_TABLE = "digits_alembic_version"  # not Alembic's default: MLflow may keep its tables in the same database
+HEAD = "0001"  # the newest revision in migrations/versions; every change of the tables adds a revision
+MIGRATION_LOCK = 0x64696769  # key of a PostgreSQL advisory lock; any number that no other application uses
 
 metadata = sql.MetaData()
-predictions = sql.Table(  # one row for each model that answered to a picture
+predictions = sql.Table(  # one row for each picture and model
     "predictions",
     metadata,
     sql.Column("request_id", sql.String(64), primary_key=True),
-    sql.Column("position", sql.Integer, primary_key=True),  # of the picture in a request of several, from 0
+    sql.Column("position", sql.Integer, primary_key=True),  # of the picture in its request, from 0
     sql.Column("model", sql.String(40), primary_key=True),
     sql.Column("time", sql.DateTime(timezone=True), nullable=False, index=True),  # UTC
     sql.Column("route", sql.String(40), nullable=False),
@@ -34,19 +30,19 @@ predictions = sql.Table(  # one row for each model that answered to a picture
     sql.Column("uncertain", sql.Boolean, nullable=False),
     sql.Column("reason", sql.String(20)),
     sql.Column("latency_ms", sql.Float, nullable=False),
-    sql.Column("client", sql.String(32), nullable=False),  # keyed hash of key or address
+    sql.Column("client", sql.String(32), nullable=False),  # keyed hash of the API key or the address
 )
-pictures = sql.Table(  # what the models saw, once for all of them
+pictures = sql.Table(  # the input of the models, stored once for all of them
     "pictures",
     metadata,
     sql.Column("request_id", sql.String(64), primary_key=True),
     sql.Column("position", sql.Integer, primary_key=True),
     sql.Column("time", sql.DateTime(timezone=True), nullable=False, index=True),
-    sql.Column("dataset", sql.String(40), nullable=False),  # whose classes the answers name
+    sql.Column("dataset", sql.String(40), nullable=False),  # defines the classes that predictions refer to
     sql.Column("digest", sql.String(64), nullable=False),  # sha256 of the pixels
     sql.Column("pixels", sql.LargeBinary, nullable=False),  # 784 bytes, row by row, ink bright
 )
-labels = sql.Table(  # every change is a row; the newest of a picture counts, and null means withdrawn
+labels = sql.Table(  # each change adds a row; the newest row of a picture counts, null withdraws the label
     "labels",
     metadata,
     sql.Column("id", sql.Integer, primary_key=True),
@@ -56,7 +52,7 @@ labels = sql.Table(  # every change is a row; the newest of a picture counts, an
     sql.Column("label", sql.Integer),
     sql.Column("client", sql.String(32), nullable=False),
 )
-reviews = sql.Table(  # what a person decided of a label; the newest counts
+reviews = sql.Table(  # decisions of reviewers; the newest row of a label counts
     "reviews",
     metadata,
     sql.Column("id", sql.Integer, primary_key=True),
@@ -65,7 +61,7 @@ reviews = sql.Table(  # what a person decided of a label; the newest counts
     sql.Column("who", sql.String(200), nullable=False),
     sql.Column("accepted", sql.Boolean, nullable=False),
 )
-monitoring = sql.Table(  # what each run of the monitor found
+monitoring = sql.Table(  # results of the monitor, one row for each run
     "monitoring",
     metadata,
     sql.Column("id", sql.Integer, primary_key=True),
@@ -79,154 +75,147 @@ secrets = sql.Table(
     sql.Column("name", sql.String(40), primary_key=True),
     sql.Column("value", sql.String(200), nullable=False),
 )
+promotion_history = sql.Table(  # see records/promotions.py
+    "ledger",
+    metadata,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("time", sql.DateTime(timezone=True), nullable=False),
+    sql.Column("who", sql.String(200), nullable=False),
+    sql.Column("event", sql.String(20), nullable=False),  # promoted, refused or rolled back
+    sql.Column("model", sql.String(200), nullable=False),
+    sql.Column("version", sql.String(20), nullable=False),
+    sql.Column("champion_before", sql.String(20)),
+    sql.Column("reason", sql.Text, nullable=False),
+    sql.Column("digest", sql.String(64)),
+    sql.Column("forced", sql.Boolean),
+    sql.Column("turn", sql.Integer, key="revision"),
+    sql.Index("ledger_turns", "model", "revision", unique=True),
+)
 
 
 def parse_url(text: str) -> sql.URL:
-    """A database's URL with the driver that is installed. Raises ValueError that says what is right."""
-    right = "expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+    """Parse a database URL and select the installed driver. Raises ValueError for other databases."""
+    expected = "expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
     try:
         url = sql.make_url(text)
     except (sql.exc.ArgumentError, ValueError):
-        raise ValueError(right) from None
+        raise ValueError(expected) from None
     if url.drivername in ("postgres", "postgresql"):
         return url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
-        raise ValueError(f"{right}, found {url.drivername}")
+        raise ValueError(f"{expected}, found {url.drivername}")
     return url
 
 
-def database_url() -> sql.URL:
-    """`DIGITS_DATABASE_URL` or `sqlite:///digits.db`, a relative SQLite file taken from the checkout's root.
-
-    Where there is no checkout (inside a Bento), it is taken from the working directory. Raises ValueError.
-    """
+def database_url(root: Path) -> sql.URL:
+    """Return `DIGITS_DATABASE_URL`, a relative SQLite path resolved against `root`. Raises ValueError."""
     url = parse_url(os.environ.get("DIGITS_DATABASE_URL") or "sqlite:///digits.db")
     if url.drivername != "sqlite" or url.database in (None, "", ":memory:"):
         return url
-    root = checkout() if PARAMS.exists() else Path.cwd()
     return url.set(database=str(root / str(url.database)))
 
 
 def connect(url: sql.URL) -> sql.Engine:
-    """The database, without asking it anything yet."""
+    """Create an engine. It connects with the first statement."""
     if url.drivername != "sqlite":
         return sql.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": BUSY_SECONDS})
-    # The last connection to close tidies the file up, so they are kept; but not for long, to find a restored file
+    # Closing the last connection runs a checkpoint, so connections stay open, but briefly: the file may be restored
     engine = sql.create_engine(url, pool_recycle=RECYCLE_SECONDS, connect_args={"timeout": BUSY_SECONDS})
-    sql.event.listen(engine, "connect", _write_ahead)
+
+    @sql.event.listens_for(engine, "connect")
+    def enable_write_ahead_log(connection: Any, record: Any) -> None:  # readers and a writer do not block each other
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = normal")
+
     return engine
 
 
-def _write_ahead(connection: Any, record: Any) -> None:
-    """Readers and a writer at once, and a killed process loses nothing that was committed."""
-    connection.execute("pragma journal_mode = wal")
-    connection.execute("pragma synchronous = normal")
+def migrate(engine: sql.Engine) -> None:
+    """Bring the schema to the revision HEAD in one transaction. Several processes may do so at the same time.
+
+    A current database is only read, without a lock. Raises SQLAlchemyError, also for a schema newer than HEAD.
+    """
+    with engine.connect() as connection:
+        found = _revision(connection)
+    if found == HEAD:
+        return
+    if found > HEAD:
+        raise sql.exc.InvalidRequestError(f"its schema {found} is newer than {HEAD}: update this installation")
+    from alembic import command, config
+
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":  # sqlite3 begins no transaction for definitions
+            connection.exec_driver_sql("begin immediate")
+        else:
+            connection.execute(sql.select(sql.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        settings = config.Config(attributes={"connection": connection})
+        settings.set_main_option("script_location", "records:migrations")
+        command.upgrade(settings, HEAD)  # does nothing where another process was first
+
+
+def _revision(connection: sql.Connection) -> str:
+    """Return the revision of the schema, "" before the first migration."""
+    if not sql.inspect(connection).has_table(VERSION_TABLE):
+        return ""
+    return str(connection.execute(sql.text(f"select version_num from {VERSION_TABLE}")).scalar() or "")  # noqa: S608
 
 
 def in_utc(time: datetime) -> datetime:
-    """A time from the database with its zone: SQLite gives it back without."""
+    """Add the time zone to a time from the database. SQLite returns times without one."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def create_tables(engine: sql.Engine) -> None:
-    """Make the tables that are missing; several processes may do so at once.
-
-    Where nothing is missing, nothing is locked: PostgreSQL locks a table against writers before it finds its index.
-    """
-    with engine.begin() as connection:
-        inspector = sql.inspect(connection)
-        there = {name: {index["name"] for index in inspector.get_indexes(name)} for name in inspector.get_table_names()}
-        wanted = {table.name: {index.name for index in table.indexes} for table in metadata.sorted_tables}
-        if all(name in there and indexes <= there[name] for name, indexes in wanted.items()):
-            return
-        if engine.dialect.name == "postgresql":  # "if not exists" alone is no protection there
-            connection.execute(sql.select(sql.func.pg_advisory_xact_lock(CREATING)))
-        for table in metadata.sorted_tables:
-            connection.execute(sql.schema.CreateTable(table, if_not_exists=True))
-            for index in table.indexes:
-                connection.execute(sql.schema.CreateIndex(index, if_not_exists=True))
-
-
-def open_store() -> sql.Engine:
-    """The database with its tables. Raises ValueError for a URL that is none."""
-    engine = connect(database_url())
-    create_tables(engine)
-    return engine
-
-
-def insert_many(connection: sql.Connection, table: sql.Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert rows, their values in the order of the table's columns and as the driver takes them (see `driver_time`).
-
-    Many rows a statement: between statements other threads take over, which costs more than the rows themselves.
-    """
-    mark = "?" if connection.dialect.name == "sqlite" else "%s"
-    one = f"({', '.join([mark] * len(table.columns))})"
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        chunk = rows[start : start + ROWS_AT_ONCE]
-        values = ", ".join([one] * len(chunk))
-        statement = f"insert into {table.name} ({', '.join(table.c.keys())}) values {values}"  # noqa: S608  (our names)
-        connection.exec_driver_sql(statement, tuple(itertools.chain.from_iterable(chunk)))
-
-
 def reason_of(error: Exception) -> str:
-    """The first line of what a database driver says, without the statement."""
+    """Return the first line of a database driver's message, without the statement."""
     return str(getattr(error, "orig", None) or error).strip().splitlines()[0][:200]
 
 
-def driver_time(engine: sql.Engine, seconds: float) -> Any:
-    """A Unix time as SQLAlchemy would hand it to the driver."""
-    time = datetime.fromtimestamp(seconds, UTC)
-    return time.isoformat(" ", "microseconds")[:26] if engine.dialect.name == "sqlite" else time
-
-
 def shared_secret(engine: sql.Engine, name: str, proposal: str) -> str:
-    """The secret of that name, the same for every process: `proposal` where there was none."""
+    """Return the secret `name`, which all processes share. The first process stores its `proposal`."""
     query = sql.select(secrets.c.value).where(secrets.c.name == name)
     with engine.connect() as connection:
-        if found := connection.execute(query).scalar():
-            return str(found)
-    try:
-        with engine.begin() as connection:
+        found = connection.execute(query).scalar()
+    if found is None:
+        with suppress(sql.exc.IntegrityError), engine.begin() as connection:  # another process may be first
             connection.execute(secrets.insert().values(name=name, value=proposal))
-        return proposal
-    except sql.exc.IntegrityError:  # another process was first
         with engine.connect() as connection:
-            return str(connection.execute(query).scalar_one())
+            found = connection.execute(query).scalar_one()
+    return str(found)
 
 
 def same_picture(one: Any, other: Any) -> sql.ColumnElement[bool]:
-    """Whether rows of two tables belong to the same picture of the same request."""
+    """Condition that joins rows of two tables on the picture: the request and the position in it."""
     return sql.and_(one.c.request_id == other.c.request_id, one.c.position == other.c.position)
 
 
 def current_labels() -> sql.Select[Any]:
-    """Rows of `labels` that count: the newest of each picture, unless it withdrew the label."""
+    """Select the rows of `labels` that count: the newest of each picture, unless it withdraws the label."""
     newest = sql.select(sql.func.max(labels.c.id)).group_by(labels.c.request_id, labels.c.position)
     return sql.select(labels).where(labels.c.id.in_(newest), labels.c.label.is_not(None))
 
 
 def delete_requests(engine: sql.Engine, request_ids: Sequence[str]) -> int:
-    """Delete all rows of these requests, labels and reviews too; how many rows it were."""
-    with engine.begin() as connection:
-        return _delete(connection, lambda table: table.c.request_id.in_(request_ids))
+    """Delete all rows of these requests, including labels and reviews. Returns the number of deleted rows."""
+    return _delete(engine, lambda table: table.c.request_id.in_(request_ids))
 
 
 def prune(engine: sql.Engine, max_days: float, max_rows: int) -> int:
-    """Delete pictures with their predictions that are older than `max_days`, and the oldest beyond `max_rows`.
+    """Delete pictures older than `max_days` and the oldest pictures beyond `max_rows`, with their predictions.
 
-    What people labelled stays until it is withdrawn or deleted by its id. Returns how many rows were deleted.
+    Labelled pictures stay until the label is withdrawn or the request is deleted. Returns the number of deleted rows.
     """
     limit = datetime.now(UTC) - timedelta(days=max_days)
-    labelled = sql.select(current_labels().subquery().c.request_id)
-    with engine.begin() as connection:
+    with engine.connect() as connection:
         times = sql.select(pictures.c.time).order_by(pictures.c.time.desc()).offset(max_rows).limit(1)
-        if (surplus := connection.execute(times).scalar()) is not None:
-            limit = max(limit, in_utc(surplus))
-        return _delete(connection, lambda table: (table.c.time <= limit) & table.c.request_id.not_in(labelled))
+        if (newest_surplus := connection.execute(times).scalar()) is not None:
+            limit = max(limit, in_utc(newest_surplus))
+    labelled = sql.select(current_labels().subquery().c.request_id)
+    return _delete(engine, lambda table: (table.c.time <= limit) & table.c.request_id.not_in(labelled))
 
 
-def _delete(connection: sql.Connection, chosen: Any) -> int:
-    doomed = sql.select(labels.c.id).where(chosen(labels))
-    statements = [reviews.delete().where(reviews.c.label_id.in_(doomed))]
-    statements += [table.delete().where(chosen(table)) for table in (predictions, pictures, labels)]
-    return sum(connection.execute(statement).rowcount for statement in statements)
+def _delete(engine: sql.Engine, condition: Callable[[sql.Table], sql.ColumnElement[bool]]) -> int:
+    label_ids = sql.select(labels.c.id).where(condition(labels))
+    statements = [reviews.delete().where(reviews.c.label_id.in_(label_ids))]
+    statements += [table.delete().where(condition(table)) for table in (predictions, pictures, labels)]
+    with engine.begin() as connection:
+        return sum(connection.execute(statement).rowcount for statement in statements)

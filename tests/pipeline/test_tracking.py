@@ -45,6 +45,28 @@ def test_a_store_that_cannot_be_used_is_named_without_its_password(
     assert tracking.without_password("no postgresql://me:secret@host/db") == "no postgresql://...@host/db"
 
 
+def test_the_database_is_in_the_checkout_by_default(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tracking, "checkout", lambda: tmp_path)
+    monkeypatch.delenv("DIGITS_DATABASE_URL", raising=False)
+    assert tracking.open_database().url.database == str(tmp_path / "digits.db")
+    assert (tmp_path / "digits.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql://me:secret@db/digits", "^DIGITS_DATABASE_URL: expected sqlite:///FILE or postgresql://"),
+        ("sqlite:////missing/folder/digits.db", "database of DIGITS_DATABASE_URL cannot be used: .*unable to open"),
+        ("postgresql://me:secret@127.0.0.1:1/digits", "database of DIGITS_DATABASE_URL cannot be used: .*refused"),
+    ],
+)
+def test_an_unusable_database_is_an_error_without_the_password(monkeypatch, url: str, message: str) -> None:
+    monkeypatch.setenv("DIGITS_DATABASE_URL", url)
+    with pytest.raises(PipelineError, match=message) as raised:
+        tracking.open_database()
+    assert "secret" not in str(raised.value)
+
+
 def test_the_commit_is_marked_when_files_differ_from_it(monkeypatch, tmp_path: Path) -> None:
     def git(*arguments: str) -> None:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
