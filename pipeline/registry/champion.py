@@ -1,60 +1,76 @@
-"""The champion: who it is, and how a change is recorded and applied."""
+"""The champion: which version it is, and how a change is recorded and applied.
+
+A change is first a row of the promotion history and then a change of MLflow's aliases, because the two stores have no
+common transaction. The history accepts one row for each revision, so one of several concurrent changes wins. If a
+process dies between the two writes, the next reader applies the pending row.
+"""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
+
+import sqlalchemy as sql
 
 from pipeline import tracking
 from pipeline.console import PipelineError
 from pipeline.registry import versions
+from recognition.model import Model
 from records import promotions
 
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
-
-TAG_LENGTH = 5000  # what MLflow's stores take
+TAG_LENGTH: Final = 5000  # characters that MLflow's stores accept in the value of a tag
 
 
 @dataclass(frozen=True)
 class ChampionState:
-    """What a decision rests on: the champion's version, if there is one, and how often it had changed by then."""
+    """The champion's version, None if there is none, and the number of changes of champion so far."""
 
     version: str | None
-    turn: int
+    revision: int
 
 
-def champion_state(model: str) -> ChampionState:
-    """Who is champion now, after a change that was left unfinished is carried out."""
-    with promotions.exclusive():
-        apply_pending_change(model)
+def champion_state(engine: sql.Engine, model: str) -> ChampionState:
+    """The current champion, after applying a change that an interrupted process left pending."""
+    with promotions.exclusive(engine):
+        apply_pending_change(engine, model)
         current = versions.by_alias(model, versions.CHAMPION)
-        return ChampionState(str(current.version) if current else None, promotions.turns(model))
+        return ChampionState(str(current.version) if current else None, promotions.revision(engine, model))
 
 
 def change(
-    model: str, event: str, chosen: versions.Registered, seen: ChampionState, reason: str, forced: bool = False
+    engine: sql.Engine, model: str, event: str, chosen: Model, state: ChampionState, reason: str, forced: bool = False
 ) -> None:
-    """Make `chosen` champion. Raises PipelineError when somebody else changed the champion since `seen`."""
-    digest, turn = chosen.card["digest"], seen.turn + 1
-    entry = promotions.Entry(event, model, chosen.version, seen.version, reason, digest, forced, turn)
-    with promotions.exclusive():
+    """Make `chosen` champion. Raises PipelineError if another process changed the champion after `state` was read."""
+    revision = state.revision + 1
+    with promotions.exclusive(engine):
         try:
-            promotions.append(entry)
-        except promotions.Overtaken:
-            winner = next(row for row in promotions.history(model) if row["turn"] == turn)
+            promotions.append(engine, _entry(event, model, chosen, state, reason, forced, revision))
+        except promotions.ConcurrentPromotion:
+            winner = next(row for row in promotions.history(engine, model) if row["revision"] == revision)
             raise PipelineError(
                 f"version {winner['version']} was {winner['event']} by {winner['who']} at the same time "
-                f"({winner['reason']}); nothing was changed by this command: see make champions and decide anew"
+                f"({winner['reason']}); this command changed nothing: see make champions and decide again"
             ) from None
-        apply_pending_change(model, just_written=True)
+        apply_pending_change(engine, model, just_written=True)
 
 
-def apply_pending_change(model: str, just_written: bool = False) -> None:
-    """Let the aliases follow the ledger's last change, unless they did or it is about another store's versions.
+def refuse(engine: sql.Engine, model: str, challenger: Model, state: ChampionState, reason: str) -> None:
+    """Record that the gate refused a challenger; a repeated refusal against the same champion is recorded once."""
+    tag(model, str(challenger.version), "refused", reason)
+    if not promotions.has(engine, model, "refused", str(challenger.version), state.version):
+        promotions.append(engine, _entry("refused", model, challenger, state, reason))
 
-    In a store that was made anew the same file may have the same number again, but later than it was champion.
+
+def _entry(event: str, model: str, chosen: Model, state: ChampionState, reason: str, *change: Any) -> promotions.Entry:
+    return promotions.Entry(event, model, str(chosen.version), state.version, reason, chosen.digest, *change)
+
+
+def apply_pending_change(engine: sql.Engine, model: str, just_written: bool = False) -> None:
+    """Set the aliases to the last change in the history, unless they were set already.
+
+    A row about another store's versions is ignored: in a new store the same file may get the same number again, but
+    its creation is later than the row.
     """
-    row = next((row for row in reversed(promotions.history(model)) if row["turn"] is not None), None)
-    version = registered_version(model, row["version"]) if row else None
+    row = next((row for row in reversed(promotions.history(engine, model)) if row["revision"] is not None), None)
+    version = versions.by_number(model, row["version"]) if row else None
     if row is None or version is None or version.tags.get("digest") != row["digest"]:
         return
     if not just_written and version.creation_timestamp / 1000 > row["time"].timestamp():
@@ -63,40 +79,30 @@ def apply_pending_change(model: str, just_written: bool = False) -> None:
     if version.tags.get("changed", "") >= time:
         return
     client = tracking.connect()
-    if row["champion_before"] is not None and registered_version(model, row["champion_before"]) is not None:
+    if row["champion_before"] is not None and versions.by_number(model, row["champion_before"]) is not None:
         client.set_registered_model_alias(model, versions.PREVIOUS, row["champion_before"])
     client.set_registered_model_alias(model, versions.CHAMPION, version.version)
     tag(model, version.version, row["event"], f"{'forced: ' if row['forced'] else ''}{row['reason']}")
-    client.set_model_version_tag(model, version.version, "changed", time)  # last: from here on it is carried out
+    client.set_model_version_tag(model, version.version, "changed", time)  # last: marks the change as applied
 
 
 def tag(model: str, version: str, event: str, reason: str) -> None:
-    """Note at the version itself what happened to it and why."""
+    """Tag a version with an event and its reason."""
     tracking.connect().set_model_version_tag(model, version, event.replace(" ", "_"), reason[:TAG_LENGTH])
 
 
-def registered_version(model: str, version: str) -> "ModelVersion | None":
-    """The version of that number, None where there is none."""
-    from mlflow.exceptions import MlflowException
+def demotion(engine: sql.Engine, model: str, candidate: Model) -> dict[str, Any] | None:
+    """The row by which a user replaced this file as champion, by a rollback or a forced promotion.
 
-    try:
-        return tracking.connect().get_model_version(model, version)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
-
-
-def demotion(model: str, candidate: versions.Registered) -> dict[str, Any] | None:
-    """The row by which a person took this file down as champion, unless it was brought back since."""
-    digest = candidate.card["digest"]
-    found, digests = None, {candidate.version: digest}
-    for row in promotions.history(model):
-        if row["turn"] is None:
+    None if there is none, or if the file became champion again afterwards.
+    """
+    found, digests = None, {candidate.version: candidate.digest}
+    for row in promotions.history(engine, model):
+        if row["revision"] is None:
             continue
-        if (row["event"] == "rolled back" or row["forced"]) and digests.get(row["champion_before"]) == digest:
+        if (row["event"] == "rolled back" or row["forced"]) and digests.get(row["champion_before"]) == candidate.digest:
             found = row
-        if row["digest"] == digest:
+        if row["digest"] == candidate.digest:
             found = None
         digests[row["version"]] = row["digest"]
     return found

@@ -1,68 +1,70 @@
-"""Whether a challenger takes over from the champion: a pure function of right answers, costs and a policy."""
+"""The rule by which a challenger replaces the champion: a pure function of correct answers, costs and a policy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.evaluation.statistics import Correct, compare_paired, lower_bound
+from pipeline.evaluation.statistics import Correct, lower_bound, mcnemar_p_value
 from pipeline.params import Gate
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`promote`, and why, in one line."""
+    """Whether the challenger becomes champion, and the reason in one line."""
 
     promote: bool
     reason: str
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Who was right: bool (n,) each, the same images in the same order. `gate_set` is empty where nothing is labelled.
+class Candidate:
+    """A model at the gate.
 
-    `validation`: the split that models are chosen on; `gate_set`: pictures from the service that people labelled.
+    `validation`: bool (n,), which validation images it classifies correctly; `labelled`: bool (m,), the same for the
+    gate set, pictures from the service that users labelled, empty if there are none; `cost`: `multiply_adds`, `bytes`.
     """
 
     validation: Correct
-    gate_set: Correct
+    labelled: Correct
+    cost: Mapping[str, Any]
 
 
-def decide(
-    champion: Answers,
-    challenger: Answers,
-    champion_cost: Mapping[str, Any],
-    challenger_cost: Mapping[str, Any],
-    policy: Gate,
-) -> Decision:
-    """Promote when not worse within the tolerance on any set of images, and better on something that counts.
+def decide(challenger: Candidate, champion: Candidate | None, quality_bar: float, policy: Gate) -> Decision:
+    """Promote a challenger that reaches the quality bar, is not worse than the champion, and is better in some respect.
 
-    The gate set counts from `policy.minimum_labels` images on; the costs hold `multiply_adds` and `bytes`. Not worse:
-    the one-sided lower bound of the paired difference in accuracy is above minus the tolerance. Better: significantly
-    more accurate on one of the sets (exact McNemar), or fewer multiply-adds, or as many and a smaller file.
+    Both answered the same images in the same order; `champion` is None if there is none to compare with. Not worse:
+    on each set of images, the one-sided lower bound of the paired difference in accuracy is above minus the tolerance.
+    Better: significantly more accurate on one of the sets (exact McNemar test), or fewer multiply-adds, or as many and
+    a smaller file. The gate set counts from `policy.minimum_labels` images on.
     """
+    accuracy = float(challenger.validation.mean())
+    if accuracy < quality_bar:
+        return Decision(False, f"below the quality bar: validation accuracy {accuracy:.2%}, bar {quality_bar:.2%}")
+    if champion is None:
+        return Decision(True, "there is no champion to compare with")
     sets = [("validation images", champion.validation, challenger.validation, policy.tolerance)]
-    labelled = len(champion.gate_set)
+    labelled = len(champion.labelled)
     if labelled >= policy.minimum_labels:
-        sets.append(("labelled images", champion.gate_set, challenger.gate_set, policy.labelled_tolerance))
+        sets.append(("labelled images", champion.labelled, challenger.labelled, policy.labelled_tolerance))
     findings, gains = [], []
     for images, old, new, tolerance in sets:
         difference, bound = float(new.mean() - old.mean()), lower_bound(old, new, policy.significance)
-        words = f"{100 * difference:+.2f} points on {len(old):,} {images}, lower bound {100 * bound:+.2f}"
+        finding = f"{100 * difference:+.2f} points on {len(old):,} {images}, lower bound {100 * bound:+.2f}"
         if bound <= -tolerance:
-            return Decision(False, f"may be worse than the champion: {words}, tolerated -{100 * tolerance:.2f}")
-        findings.append(words)
-        p_value = compare_paired(old, new, 100, 0).p_value
+            return Decision(False, f"may be worse than the champion: {finding}, tolerance -{100 * tolerance:.2f}")
+        findings.append(finding)
+        p_value = mcnemar_p_value(old, new)
         if difference > 0 and p_value <= policy.significance:
-            gains.append(f"more accurate than the champion: {words}, p = {p_value:.2g}")
+            gains.append(f"more accurate than the champion: {finding}, p = {p_value:.2g}")
     if 0 < labelled < policy.minimum_labels:
-        findings.append(f"{labelled} labelled images are too few to count, {policy.minimum_labels} are needed")
+        findings.append(f"{labelled} labelled images do not count, at least {policy.minimum_labels} are needed")
     if gains:
         return Decision(True, "; ".join(gains))
     for key, name in (("multiply_adds", "multiply-adds"), ("bytes", "bytes")):
-        before, after = champion_cost[key], challenger_cost[key]
+        before, after = champion.cost[key], challenger.cost[key]
         if after < before:
-            cheaper = f"with {after:,} {name} instead of {before:,}"
-            return Decision(True, f"not worse than the champion ({'; '.join(findings)}) {cheaper}")
+            cheaper = f"{after:,} {name} instead of {before:,}"
+            return Decision(True, f"not worse than the champion ({'; '.join(findings)}) and cheaper: {cheaper}")
         if after > before:
             break
-    return Decision(False, f"not better than the champion on anything that counts: {'; '.join(findings)}")
+    return Decision(False, f"not better than the champion in any respect: {'; '.join(findings)}")

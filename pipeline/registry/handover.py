@@ -1,4 +1,4 @@
-"""The registry's aliased models as files in `DIGITS_MODEL_DIR`, from where a running service takes them over."""
+"""`python -m pipeline.registry.handover`: exports the served models to `DIGITS_MODEL_DIR`, where services load them."""
 
 import os
 import re
@@ -13,8 +13,9 @@ from pipeline.console import run_main
 from pipeline.files import read_json, sha256, write_json
 from pipeline.paths import REPORTS, ROOT
 from pipeline.registry import versions
+from recognition.model import FILES, Model
 
-FOLDER = re.compile(r"v\d+-[0-9a-f]{12}")  # of one version
+VERSION_FOLDER = re.compile(r"v\d+-[0-9a-f]{12}")
 
 
 def main() -> None:
@@ -22,60 +23,60 @@ def main() -> None:
 
 
 def directory() -> Path | None:
-    """`DIGITS_MODEL_DIR`, from the repository's root where it is relative; None where it is not set."""
+    """`DIGITS_MODEL_DIR`, relative to the repository's root; None if it is not set."""
     value = os.environ.get("DIGITS_MODEL_DIR", "")
     return ROOT / value if value else None
 
 
 def export(model: str) -> None:
-    """Bring what is served of `model` to `DIGITS_MODEL_DIR`: whole folders first, then `current.json` that names them.
+    """Export the served versions of `model` to `DIGITS_MODEL_DIR`; do nothing if the variable is not set.
 
-    The previous champion's folder stays beside them, all others go. Nothing happens where the variable is not set.
+    Complete folders come first, then `current.json`, which names them. The previous champion's folder is kept for a
+    rollback, other versions are deleted.
     """
     target = directory()
     if target is None:
         return
     target.mkdir(parents=True, exist_ok=True)
-    with FileLock(target / ".lock"):  # asks for the champion inside, so that of two exports the later is right
+    with FileLock(target / ".lock"):  # the champion is read inside the lock: the later of two exports is right
         champion, models = versions.served(model)
-        brought = [bring(registered, target) for registered in models.values()]
+        copied = [copy_version(served, target) for served in models.values()]
         entries = {
-            name: {"folder": folder(registered), "version": registered.version, "digest": registered.card["digest"]}
-            for name, registered in models.items()
+            name: {"folder": folder_name(served), "version": served.version, "digest": served.digest}
+            for name, served in models.items()
         }
-        card = models[champion].card
-        current = {"dataset": card["dataset"], "champion": champion, "models": entries}
-        if any(brought) or _content(target / "current.json") != current:  # else a service would load the same again
+        current = {"dataset": models[champion].card["dataset"], "champion": champion, "models": entries}
+        if any(copied) or _content(target / "current.json") != current:  # an unchanged file must not trigger a reload
             write_json(target / "current.json", current)
         keep = {entry["folder"] for entry in entries.values()}
         previous = versions.by_alias(model, versions.PREVIOUS)
-        if previous is not None and (registered := versions.find(model, previous.version)) is not None:
-            bring(registered, target)
-            keep.add(folder(registered))
+        if previous is not None and (found := versions.find(model, previous.version)) is not None:
+            copy_version(found, target)
+            keep.add(folder_name(found))
         for path in target.iterdir():
-            if path.name not in keep and (FOLDER.fullmatch(path.name) or path.name.startswith(".v")):
+            if path.name not in keep and (VERSION_FOLDER.fullmatch(path.name) or path.name.startswith(".v")):
                 shutil.rmtree(path)
 
 
-def folder(registered: versions.Registered) -> str:
+def folder_name(model: Model) -> str:
     """The name of a version's folder."""
-    return f"v{registered.version}-{registered.card['digest'][:12]}"
+    return f"v{model.version}-{model.digest[:12]}"
 
 
-def bring(registered: versions.Registered, target: Path) -> bool:
-    """Copy a version's files into its folder of `target`, as a whole; False where they are there already."""
-    place = target / folder(registered)
-    files = [file for file in versions.CARRIED if (registered.folder / file).exists()]
-    if all(_same(registered.folder / file, place / file) for file in files):
+def copy_version(model: Model, target: Path) -> bool:
+    """Copy a version's files into its folder of `target`, atomically. Returns False if identical files are there."""
+    place = target / folder_name(model)
+    files = [file for file in FILES if (model.folder / file).exists()]
+    if all((place / file).is_file() and sha256(model.folder / file) == sha256(place / file) for file in files):
         return False
     with tempfile.TemporaryDirectory(dir=target, prefix=".v") as staging:
-        whole = Path(staging) / place.name
-        whole.mkdir()
+        complete = Path(staging) / place.name
+        complete.mkdir()
         for file in files:
-            shutil.copyfile(registered.folder / file, whole / file)
+            shutil.copyfile(model.folder / file, complete / file)
         if place.exists():
-            shutil.rmtree(place)  # damaged; a service that had loaded it has it in memory
-        whole.rename(place)
+            shutil.rmtree(place)  # damaged; a service that loaded this version has it in memory
+        complete.rename(place)
     return True
 
 
@@ -84,10 +85,6 @@ def _content(path: Path) -> Any:
         return read_json(path)
     except (OSError, ValueError):
         return None
-
-
-def _same(one: Path, other: Path) -> bool:
-    return other.is_file() and sha256(one) == sha256(other)
 
 
 if __name__ == "__main__":

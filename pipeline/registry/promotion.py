@@ -1,163 +1,150 @@
-"""Who is champion and how that changes: `make promote`, `make rollback`, `make champions`, and the stage `register`.
+"""`make promote`, `make rollback` and `make champions`: changes of the champion by hand, and its history.
 
-A change is a row of the ledger first, which one of several at the same time gets, then the aliases in MLflow. Whoever
-is killed between the two has changed the champion: the next who looks carries the row out.
+`python -m pipeline.registry.promotion promote|rollback|champions`, with the environment variables VERSION and REASON.
 """
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
-from pipeline.data.splits import load_split
+from pipeline.data.splits import Split, load_split
+from pipeline.evaluation.statistics import Correct
 from pipeline.files import read_json
 from pipeline.params import load_params
 from pipeline.paths import FEEDBACK, REPORTS
 from pipeline.registry import gate, handover, versions
-from pipeline.registry.champion import champion_state, change, demotion, registered_version, tag
-from recognition.classifier import Classifier
+from pipeline.registry.champion import champion_state, change, demotion, refuse
+from pipeline.tracking import open_database
+from recognition.model import Model
 from records import promotions
-
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
 
 
 def main(command: str = "") -> None:
     commands = {"promote": promote, "rollback": rollback, "champions": show}
     if command not in commands:
-        raise PipelineError(f"{command!r} is no command; there are {', '.join(commands)}")
+        raise PipelineError(f"{command!r} is no command; expected {', '.join(commands)}")
     commands[command]()
 
 
 def promote() -> None:
-    """Make `VERSION` champion if the gate lets it pass, or with a `REASON` all the same."""
+    """Make `VERSION` champion if the gate lets it pass, or, with a `REASON`, although the gate refuses it."""
     model, version, reason = registered_model(), os.environ.get("VERSION", ""), os.environ.get("REASON", "").strip()
-    if not version.isdecimal() or registered_version(model, version) is None:
+    if not version.isdecimal() or versions.by_number(model, version) is None:
         raise PipelineError(
             f"VERSION is {version!r}, expected the number of a version of {model}: make promote VERSION=3; "
-            "make mlflow shows all"
+            "make mlflow lists all"
         )
-    seen, challenger = champion_state(model), versions.download(model, version)
-    if seen.version == version:
+    engine = open_database()
+    state, challenger = champion_state(engine, model), versions.download(model, version)
+    if state.version == version:
         handover.export(model)
         say(f"unchanged: version {version} is the champion already")
         return
     try:
-        decision = assess(model, challenger, seen.version)
+        decision = assess(model, challenger, state.version)
     except PipelineError as error:
         decision = gate.Decision(False, f"not evaluated: {error}")
     if not decision.promote and not reason:
         raise PipelineError(
-            f"the gate refuses version {version}: {decision.reason}; to promote it all the same: "
+            f"the gate refuses version {version}: {decision.reason}; to promote it anyway: "
             f'make promote VERSION={version} REASON="why"'
         )
-    words = decision.reason if decision.promote else f"the gate refuses: {decision.reason}"
-    words = f"{reason} ({words})" if reason else words
-    change(model, "promoted", challenger, seen, words, forced=not decision.promote)
+    finding = decision.reason if decision.promote else f"the gate refuses: {decision.reason}"
+    reason = f"{reason} ({finding})" if reason else finding
+    change(engine, model, "promoted", challenger, state, reason, forced=not decision.promote)
     handover.export(model)
-    say(f"promoted{'' if decision.promote else ', forced'}: version {version} ({challenger.name}): {words}")
+    say(f"promoted{'' if decision.promote else ', forced'}: version {version} ({challenger.name}): {reason}")
 
 
 def rollback() -> None:
-    """Make the previous champion champion again; a second time: forward again."""
-    model = registered_model()
-    seen, previous = champion_state(model), versions.by_alias(model, versions.PREVIOUS)
-    if seen.version is None or previous is None:
-        raise PipelineError(f"{model} has no previous champion to go back to; make champions shows its history")
+    """Make the previous champion champion again. A second rollback undoes the first."""
+    engine, model = open_database(), registered_model()
+    state, previous = champion_state(engine, model), versions.by_alias(model, versions.PREVIOUS)
+    if state.version is None or previous is None:
+        raise PipelineError(f"{model} has no previous champion; make champions shows its history")
     back = versions.download(model, previous.version)
-    reason = os.environ.get("REASON", "").strip() or "by hand"
-    change(model, "rolled back", back, seen, reason)
+    change(engine, model, "rolled back", back, state, os.environ.get("REASON", "").strip() or "by hand")
     handover.export(model)
-    say(f"rolled back: from version {seen.version} to {back.version} ({back.name}); once more goes forward again")
+    say(f"rolled back: from version {state.version} to {back.version} ({back.name}); a second rollback undoes this")
 
 
 def show() -> None:
-    """Print the history of the champions as a table."""
+    """Print the promotion history as a table."""
     from rich.console import Console
     from rich.table import Table
 
-    model = registered_model()
-    seen, previous = champion_state(model), versions.by_alias(model, versions.PREVIOUS)
-    table = Table(title=f"{model}: champion is version {seen.version}, previous is {previous and previous.version}")
-    for column in ("when (UTC)", "who", "what", "from", "to", "why"):
+    engine, model = open_database(), registered_model()
+    state, previous = champion_state(engine, model), versions.by_alias(model, versions.PREVIOUS)
+    table = Table(title=f"{model}: champion is version {state.version}, previous is {previous and previous.version}")
+    for column in ("time (UTC)", "user", "event", "from", "to", "reason"):
         table.add_column(column, overflow="fold")
-    for row in promotions.history(model):
-        what = f"{row['event']}, forced" if row["forced"] else str(row["event"])
-        table.add_row(
-            f"{row['time']:%Y-%m-%d %H:%M:%S}", row["who"], what, row["champion_before"], row["version"], row["reason"]
-        )
+    for row in promotions.history(engine, model):
+        event = f"{row['event']}, forced" if row["forced"] else row["event"]
+        time = f"{row['time']:%Y-%m-%d %H:%M:%S}"
+        table.add_row(time, row["who"], event, row["champion_before"], row["version"], row["reason"])
     Console().print(table)
 
 
 def registered_model() -> str:
-    """The registered model of what was run last, else of the dataset in `params.yaml`."""
+    """The registered model of the last run, or of the dataset in `params.yaml`."""
     try:
         return str(read_json(REPORTS / "registered.json")["model"])
     except FileNotFoundError:
         return versions.registered_model(load_params().data.dataset)
 
 
-def assess(model: str, challenger: versions.Registered, champion: str | None) -> gate.Decision:
-    """The gate's decision on the validation images and the gate set. Raises PipelineError where they are missing."""
+def assess(model: str, challenger: Model, champion: str | None) -> gate.Decision:
+    """The gate's decision on the validation images and the gate set. Raises PipelineError if they are missing."""
     val = load_split("val")
     if val.dataset != challenger.card["dataset"]:
         raise PipelineError(f"the validation images are of {val.dataset}, the model of {challenger.card['dataset']}")
-    new = answers(challenger, val.images, val.labels)
-    accuracy, bar = new.validation.mean(), load_dataset(val.dataset).bar(challenger.name)
-    if accuracy < bar:
-        return gate.Decision(False, f"below the quality bar: {accuracy:.2%} on validation images, bar {bar:.2%}")
     old = versions.find(model, champion) if champion else None
-    if old is None:
-        return gate.Decision(True, "the champion's files are lost" if champion else "first champion")
-    costs = (old.card["cost"], challenger.card["cost"])
-    return gate.decide(answers(old, val.images, val.labels), new, *costs, load_params().gate)
+    bar = load_dataset(val.dataset).bar(challenger.name)
+    return gate.decide(candidate(challenger, val), candidate(old, val) if old else None, bar, load_params().gate)
 
 
-def answers(registered: versions.Registered, images: Any, labels: Any) -> gate.Answers:
-    """Which validation images, uint8 (n, 28, 28), and which of the gate set a registered model answers right."""
-    classifier = Classifier(registered.folder / "model.tflite")
+def candidate(model: Model, val: Split) -> gate.Candidate:
+    """A registered model as the gate sees it: its correct answers on the validation images and on the gate set."""
 
-    def right(images: Any, labels: Any) -> Any:
-        return np.asarray(classifier.probabilities(images).argmax(axis=1) == labels)
+    def correct(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Correct:
+        return np.asarray(model.classifier.probabilities(images).argmax(axis=1) == labels)
 
-    val, path = right(images, labels), FEEDBACK / "gate.npz"
-    if not path.exists():
-        return gate.Answers(val, val[:0])
-    with np.load(path, allow_pickle=False) as labelled:
-        if str(labelled["dataset"]) != registered.card["dataset"]:
-            return gate.Answers(val, val[:0])
-        return gate.Answers(val, right(labelled["images"], labelled["labels"]))
+    labelled, path = np.zeros(0, bool), FEEDBACK / "gate.npz"
+    if path.exists():
+        with np.load(path, allow_pickle=False) as content:
+            if str(content["dataset"]) == model.card["dataset"]:
+                labelled = correct(content["images"], content["labels"])
+    return gate.Candidate(correct(val.images, val.labels), labelled, model.card["cost"])
 
 
-def promote_winner(model: str, challenger: "ModelVersion | None") -> dict[str, Any]:
-    """Make the challenger champion when the gate lets it pass; `event` says what happened and why."""
-    seen = champion_state(model)
-    if challenger is None:
-        return {"champion": seen.version, "event": "unchanged", "reason": "no model reaches the quality bar"}
-    version = str(challenger.version)
-    if version == seen.version:
+def promote_winner(model: str, version: str | None) -> dict[str, Any]:
+    """Make the winner of the comparison champion if the gate lets it pass. Returns champion, event and reason.
+
+    `version`: the winner's, None if no model reaches the quality bar. A version that a user replaced as champion is
+    refused until a user promotes it again.
+    """
+    engine = open_database()
+    state = champion_state(engine, model)
+    if version is None:
+        return {"champion": state.version, "event": "unchanged", "reason": "no model reaches the quality bar"}
+    if version == state.version:
         return {"champion": version, "event": "unchanged", "reason": f"version {version} is the champion already"}
-    candidate = versions.download(model, version)
-    if row := demotion(model, candidate):
-        decision = gate.Decision(
-            False,
-            f"{row['who']} took it down on {row['time']:%Y-%m-%d} ({row['reason']}); "
-            f"make promote VERSION={version} brings it back",
-        )
+    challenger = versions.download(model, version)
+    if row := demotion(engine, model, challenger):
+        reason = f"{row['who']} replaced it as champion on {row['time']:%Y-%m-%d} ({row['reason']})"
+        decision = gate.Decision(False, f"{reason}; make promote VERSION={version} brings it back")
     else:
-        decision = assess(model, candidate, seen.version)
+        decision = assess(model, challenger, state.version)
+    reason = f"version {version}: {decision.reason}"
     if decision.promote:
-        change(model, "promoted", candidate, seen, decision.reason)
-    else:
-        tag(model, version, "refused", decision.reason)
-        if not promotions.has(model, "refused", version, seen.version):  # a refusal repeated is one refusal
-            promotions.append(
-                promotions.Entry("refused", model, version, seen.version, decision.reason, candidate.card["digest"])
-            )
-    event, champion = ("promoted", version) if decision.promote else ("refused", seen.version)
-    return {"champion": champion, "event": event, "reason": f"version {version}: {decision.reason}"}
+        change(engine, model, "promoted", challenger, state, decision.reason)
+        return {"champion": version, "event": "promoted", "reason": reason}
+    refuse(engine, model, challenger, state, decision.reason)
+    return {"champion": state.version, "event": "refused", "reason": reason}
 
 
 if __name__ == "__main__":

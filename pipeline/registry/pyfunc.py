@@ -1,6 +1,6 @@
-"""The registered form of a model: an MLflow pyfunc around the exported file, free of TensorFlow and this repository.
+"""The registered form of a model: an MLflow pyfunc around the exported file, without TensorFlow or this repository.
 
-MLflow stores this file and runs it on loading ("models from code"): nothing is unpickled.
+MLflow stores this file and runs it when the model is loaded ("models from code"), so nothing is unpickled.
 """
 
 from pathlib import Path

@@ -1,35 +1,19 @@
-"""MLflow's model registry: versions, aliases, and the folder that each version carries to whoever serves it."""
+"""The versions in MLflow's model registry: by number, by alias, by content, and which of them are served."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pipeline import tracking
 from pipeline.console import PipelineError
-from pipeline.files import read_json
 from pipeline.params import load_params
+from recognition.model import DamagedModel, Model, load_model
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-CHAMPION, PREVIOUS = "champion", "previous"
-REPAIR = "register anew: dvc repro --single-item --force register package"
-# What a version's folder holds
-CARRIED = ("model.tflite", "model.json", "known_digits.npz", "model_card.html")
-
-
-@dataclass(frozen=True)
-class Registered:
-    """One version with its folder on this machine; `card` is its model.json."""
-
-    version: str
-    folder: Path
-    card: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The entry of `models:` that it was trained as."""
-        return str(self.card["name"])
+CHAMPION: Final = "champion"
+PREVIOUS: Final = "previous"
+REPAIR: Final = "register again: dvc repro --single-item --force register package"
 
 
 def registered_model(dataset: str) -> str:
@@ -37,62 +21,72 @@ def registered_model(dataset: str) -> str:
     return f"{dataset}-classifier"
 
 
-def version_of(model: str, digest: str) -> "ModelVersion | None":
-    """The newest version with exactly this file (sha256), if it was registered before."""
+def by_digest(model: str, digest: str) -> "ModelVersion | None":
+    """The newest version with exactly this model file (sha256), None if there is none."""
     found = tracking.connect().search_model_versions(f"name='{model}' and tags.`digest`='{digest}'")
     return max(found, key=lambda version: int(version.version), default=None)
 
 
 def by_alias(model: str, alias: str) -> "ModelVersion | None":
-    """The version behind an alias, None where the alias or the model does not exist."""
+    """The version behind an alias, None if the alias or the model does not exist."""
+    return _or_none("get_model_version_by_alias", model, alias)
+
+
+def by_number(model: str, version: str) -> "ModelVersion | None":
+    """The version with this number, None if there is none."""
+    return _or_none("get_model_version", model, version)
+
+
+def _or_none(method: str, *arguments: str) -> Any:
     from mlflow.exceptions import MlflowException
 
     try:
-        return tracking.connect().get_model_version_by_alias(model, alias)
+        return getattr(tracking.connect(), method)(*arguments)
     except MlflowException as error:
         if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
             return None
         raise
 
 
-def download(model: str, version: str) -> Registered:
-    """Bring a version's folder to this machine. Raises PipelineError when its files are gone, with the repair."""
+def download(model: str, version: str) -> Model:
+    """Download a version and verify it. Raises PipelineError, with the repair, if its files are missing or damaged."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
     tracking.connect()
     try:
-        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model}/{version}")) / "artifacts" / "served"
-        return Registered(str(version), folder, read_json(folder / "model.json"))
-    except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0][:200]
+        folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model}/{version}"))
+        return load_model(folder / "artifacts" / "served", str(version))
+    except (MlflowException, OSError, DamagedModel) as error:
+        reason = str(error).splitlines()[0][:300]
         raise PipelineError(
-            f"{model} version {version} is registered but its files cannot be read ({reason}); move the store back to "
+            f"{model} version {version} is registered but its files cannot be used ({reason}); move the store back to "
             f"where it was, or {REPAIR}"
         ) from None
 
 
-def find(model: str, version: str) -> Registered | None:
-    """As `download`, but None where the files are gone."""
+def find(model: str, version: str) -> Model | None:
+    """As `download`, but None if the version's files are missing or damaged."""
     try:
         return download(model, version)
     except PipelineError:
         return None
 
 
-def served(model: str) -> tuple[str, dict[str, Registered]]:
-    """The champion's name, and what is served under each entry's name, in the order of `params.yaml`.
+def served(model: str) -> tuple[str, dict[str, Model]]:
+    """The champion's name, and the model that is served under each entry's name, in the order of `params.yaml`.
 
-    An entry is served at the version behind its alias, but the champion's entry at the champion's version: a newer one
-    was refused by the gate. Raises PipelineError where there is no champion.
+    Each entry is served at the version behind its alias. The champion's entry is served at the champion's version,
+    because the gate may have refused a newer one. Raises PipelineError if there is no champion.
     """
     current = by_alias(model, CHAMPION)
     if current is None:
         raise PipelineError(f"{model} has no champion; {REPAIR}")
-    champion, entries = download(model, current.version), list(load_params().models)
-    found = {champion.name: champion}
-    for name in entries:
-        if name not in found and (version := by_alias(model, name)) is not None:
-            found[name] = download(model, version.version)
-    order = {name: place for place, name in enumerate(entries)}
-    return champion.name, {name: found[name] for name in sorted(found, key=lambda name: order.get(name, len(order)))}
+    champion = download(model, current.version)
+    models = {}
+    for name in load_params().models:
+        if name == champion.name:
+            models[name] = champion
+        elif (version := by_alias(model, name)) is not None:
+            models[name] = download(model, version.version)
+    return champion.name, models if champion.name in models else {**models, champion.name: champion}

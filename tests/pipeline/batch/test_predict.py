@@ -14,7 +14,7 @@ import pytest
 import requests
 from PIL import Image
 
-from pipeline.batch.sources import PART, open_source, read_digit
+from pipeline.batch.sources import PART_SIZE, open_source, read_digit
 from pipeline.console import PipelineError
 from pipeline.files import read_json, sha256
 from recognition.decoding import ImageError
@@ -71,7 +71,7 @@ def test_a_parquet_file_gives_all_rows_whatever_its_row_groups(tmp_path: Path) -
     source = open_source(tmp_path / "t.parquet")
     parts = list(source.parts())
     assert [item for part in parts for item in part] == [(number, str(number).encode()) for number in range(1000)]
-    assert max(map(len, parts)) <= PART and parts == list(source.parts()) and source.key.name == "row"
+    assert max(map(len, parts)) <= PART_SIZE and parts == list(source.parts()) and source.key.name == "row"
 
 
 def test_the_column_is_found_or_named(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_answers_are_the_services_and_errors_are_rows(project: Project, service:
     said = project.run("python", "-m", "pipeline.batch.predict", str(folder), "--output", str(output))
     rows = pq.read_table(output).to_pylist()
     champion = read_json(project.folder / "reports" / "bento.json")["champion"]
-    assert f"12 pictures by {champion} " in said and "1 could not be read" in said
+    assert f"12 predictions by {champion} " in said and "1 unreadable pictures" in said
     assert [row["file"] for row in rows] == [name for part in open_source(folder).parts() for name, _ in part]
     for row in rows:
         name, error = row.pop("file"), row.pop("error")
@@ -166,7 +166,7 @@ def test_a_bare_model_file_answers_and_says_what_it_cannot(project: Project, fol
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(project: Project, registered: Path, tmp_path: Path) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (20 * PART, 784), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (20 * PART_SIZE, 784), np.uint8)
     source = parquet(tmp_path / "pixels.parquet", pixels=images.tolist())
     parts = tmp_path / "out.parquet.parts"
     command = ["python", "-m", "pipeline.batch.predict", str(source), "--model", str(registered), "--output"]
@@ -181,12 +181,12 @@ def test_a_killed_run_goes_on_where_it_was(project: Project, registered: Path, t
     answered = len(list(parts.glob("[0-9]*")))
     assert 3 <= answered < 20
     first = pq.read_table(parts / "000000.parquet")  # marked, so that its use can be seen
-    marks = pa.array(["answered before"] * PART)
+    marks = pa.array(["predicted before"] * PART_SIZE)
     pq.write_table(first.set_column(first.column_names.index("version"), "version", marks), parts / "000000.parquet")
     said = project.run(*command, str(tmp_path / "out.parquet"))
-    assert f"going on where an earlier run ended: {answered} parts are answered" in said
+    assert f"resuming an interrupted run: {answered} parts are done" in said
     table, whole = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("out", "whole"))
-    assert table["version"].to_pylist() == ["answered before"] * PART + [None] * 19 * PART
+    assert table["version"].to_pylist() == ["predicted before"] * PART_SIZE + [None] * 19 * PART_SIZE
     assert table.drop_columns("version").equals(whole.drop_columns("version")) and not parts.exists()
 
 
@@ -197,5 +197,5 @@ def test_parts_of_another_plan_are_not_used(project: Project, registered: Path, 
     (parts / "plan.json").write_text('{"input": "another"}')
     (parts / "000000.parquet").write_text("answers to other pictures")
     command = ["python", "-m", "pipeline.batch.predict", str(folder), "--model", str(registered), "--output"]
-    assert "beginning anew" in project.run(*command, str(tmp_path / "out.parquet"))
+    assert "starting again" in project.run(*command, str(tmp_path / "out.parquet"))
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 12

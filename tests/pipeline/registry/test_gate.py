@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.params import Gate
-from pipeline.registry.gate import Answers, Decision, decide
+from pipeline.registry.gate import Candidate, Decision, decide
 
 POLICY = Gate(tolerance=0.002, labelled_tolerance=0.02, minimum_labels=200, significance=0.05)
 COST = {"multiply_adds": 1000, "bytes": 50}
@@ -19,11 +19,24 @@ def wrong(start: int, stop: int, images: int = 6000) -> np.ndarray:
 
 
 def on_validation(champion: np.ndarray, challenger: np.ndarray, old: dict, new: dict) -> Decision:
-    return decide(Answers(champion, champion[:0]), Answers(challenger, challenger[:0]), old, new, POLICY)
+    return decide(Candidate(challenger, challenger[:0], new), Candidate(champion, champion[:0], old), 0.5, POLICY)
 
 
 def on_gate_set(champion: np.ndarray, challenger: np.ndarray, new: dict) -> Decision:
-    return decide(Answers(SAME, champion), Answers(SAME, challenger), COST, new, POLICY)
+    return decide(Candidate(SAME, challenger, new), Candidate(SAME, champion, COST), 0.5, POLICY)
+
+
+def test_the_first_champion_only_has_to_reach_the_quality_bar() -> None:
+    challenger = Candidate(wrong(0, 60), SAME[:0], DEARER)
+    assert decide(challenger, None, 0.99, POLICY) == Decision(True, "there is no champion to compare with")
+    refused = decide(challenger, None, 0.991, POLICY)
+    assert not refused.promote
+    assert refused.reason == "below the quality bar: validation accuracy 99.00%, bar 99.10%"
+
+
+def test_below_the_quality_bar_nothing_else_counts() -> None:
+    better = decide(Candidate(wrong(0, 20), SAME[:0], CHEAPER), Candidate(wrong(0, 90), SAME[:0], COST), 0.999, POLICY)
+    assert not better.promote and "quality bar" in better.reason
 
 
 def test_a_clear_win_is_promoted() -> None:
@@ -71,9 +84,9 @@ def test_better_on_labelled_pictures_alone_is_promoted() -> None:
 
 
 def test_worse_on_labelled_pictures_is_refused_though_cheaper_and_better_on_validation() -> None:
-    champion = Answers(wrong(0, 60), wrong(0, 5, 300))
-    challenger = Answers(wrong(0, 20), wrong(0, 15, 300))
-    decision = decide(champion, challenger, COST, CHEAPER, POLICY)
+    champion = Candidate(wrong(0, 60), wrong(0, 5, 300), COST)
+    challenger = Candidate(wrong(0, 20), wrong(0, 15, 300), CHEAPER)
+    decision = decide(challenger, champion, 0.5, POLICY)
     assert not decision.promote
     assert "may be worse than the champion: -3.33 points on 300 labelled images" in decision.reason
 
@@ -84,6 +97,6 @@ def test_a_few_labels_either_way_are_tolerated() -> None:
 
 def test_too_few_labels_do_not_count() -> None:
     worse = on_gate_set(wrong(0, 0, 199), wrong(0, 150, 199), CHEAPER)
-    assert worse.promote and "199 labelled images are too few to count, 200 are needed" in worse.reason
+    assert worse.promote and "199 labelled images do not count, at least 200 are needed" in worse.reason
     assert not on_gate_set(wrong(0, 150, 199), wrong(0, 0, 199), COST).promote
     assert on_gate_set(wrong(0, 150, 200), wrong(0, 0, 200), COST).promote

@@ -17,6 +17,8 @@ from pipeline import tracking
 from pipeline.console import PipelineError
 from pipeline.files import read_json, write_bytes, write_json
 from pipeline.registry import champion, handover, promotion, versions
+from pipeline.tracking import open_database
+from recognition.model import FILES, Model, read_model
 from records import promotions
 from tests.conftest import REPOSITORY
 
@@ -35,7 +37,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def stores(tmp_path: Path, workspace: Path, empty_store: Path, monkeypatch) -> Iterator[Path]:
-    """An MLflow store and a ledger of the test's own, and a folder to serve from; returns that folder."""
+    """An MLflow store and a database of the test's own, and a folder to serve from. Returns that folder."""
     import mlflow
 
     shutil.copy(empty_store, tmp_path / "mlflow.db")
@@ -44,6 +46,7 @@ def stores(tmp_path: Path, workspace: Path, empty_store: Path, monkeypatch) -> I
     monkeypatch.setenv("DIGITS_DATABASE_URL", f"sqlite:///{tmp_path / 'digits.db'}")
     monkeypatch.setenv("DIGITS_MODEL_DIR", str(tmp_path / "served"))
     monkeypatch.delenv("REASON", raising=False)
+    monkeypatch.setattr(versions, "load_model", read_model)  # these versions have no real model inside
     yield tmp_path / "served"
     mlflow.set_tracking_uri(None)
     mlflow.set_registry_uri(None)
@@ -51,16 +54,16 @@ def stores(tmp_path: Path, workspace: Path, empty_store: Path, monkeypatch) -> I
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def either_database(request, stores: Path, monkeypatch) -> None:
-    """The test runs twice: with the ledger in SQLite, and in PostgreSQL."""
+    """The test runs twice: with the promotion history in SQLite, and in PostgreSQL."""
     if request.param == "postgresql":
         monkeypatch.setenv("DIGITS_DATABASE_URL", request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture
-def make_version(stores: Path, tmp_path: Path) -> Callable[[str], versions.Registered]:
+def make_version(stores: Path, tmp_path: Path) -> Callable[[str], Model]:
     """Registers a version with files of its own, as an entry of `models:`."""
 
-    def make(name: str) -> versions.Registered:
+    def make(name: str) -> Model:
         count = len(tracking.connect().search_model_versions(f"name='{MODEL}'"))
         folder = tmp_path / f"source{count}"
         content = f"a model {count}".encode()
@@ -77,8 +80,10 @@ def make_version(stores: Path, tmp_path: Path) -> Callable[[str], versions.Regis
     return make
 
 
-def promote(version: versions.Registered, **more: bool) -> None:
-    champion.change(MODEL, "promoted", version, champion.champion_state(MODEL), "a reason", **more)
+def promote(version: Model, **more: bool) -> None:
+    champion.change(
+        open_database(), MODEL, "promoted", version, champion.champion_state(open_database(), MODEL), "a reason", **more
+    )
 
 
 def aliases() -> tuple[str | None, str | None]:
@@ -88,7 +93,9 @@ def aliases() -> tuple[str | None, str | None]:
 
 
 def rows() -> list[tuple[str, str | None, str]]:
-    return [(row["event"], row["champion_before"], row["version"]) for row in promotions.history(MODEL)]
+    return [
+        (row["event"], row["champion_before"], row["version"]) for row in promotions.history(open_database(), MODEL)
+    ]
 
 
 def test_back_and_forward_again_with_the_files_that_are_served(make_version, stores: Path, capsys) -> None:
@@ -118,13 +125,13 @@ def test_without_a_previous_champion_there_is_no_way_back(make_version) -> None:
 def test_of_several_promotions_at_once_one_wins_and_the_others_are_told(make_version, either_database: None) -> None:
     first, *others = (make_version("cnn") for _ in range(4))
     promote(first)
-    seen = champion.champion_state(MODEL)
+    seen = champion.champion_state(open_database(), MODEL)
     barrier, told = threading.Barrier(3), []
 
-    def change(version: versions.Registered) -> None:
+    def change(version: Model) -> None:
         barrier.wait()
         try:
-            champion.change(MODEL, "promoted", version, seen, f"for {version.version}")
+            champion.change(open_database(), MODEL, "promoted", version, seen, f"for {version.version}")
         except PipelineError as error:
             told.append(str(error))
 
@@ -133,13 +140,13 @@ def test_of_several_promotions_at_once_one_wins_and_the_others_are_told(make_ver
         thread.start()
     for thread in threads:
         thread.join()
-    (winner,) = (row["version"] for row in promotions.history(MODEL) if row["turn"] == 2)
+    (winner,) = (row["version"] for row in promotions.history(open_database(), MODEL) if row["revision"] == 2)
     assert aliases() == (winner, "1")
     assert len(told) == 2
-    assert all(f"version {winner} was promoted by" in line and "nothing was changed" in line for line in told)
+    assert all(f"version {winner} was promoted by" in line and "changed nothing" in line for line in told)
 
 
-def test_a_promotion_killed_between_ledger_and_aliases_is_completed_by_the_next(
+def test_a_promotion_killed_between_history_and_aliases_is_completed_by_the_next(
     make_version, either_database: None
 ) -> None:
     first, _, third = (make_version("cnn") for _ in range(3))
@@ -147,53 +154,67 @@ def test_a_promotion_killed_between_ledger_and_aliases_is_completed_by_the_next(
     script = f"""
 import os, signal
 from pipeline.registry import champion, versions
-seen, chosen = champion.champion_state({MODEL!r}), versions.download({MODEL!r}, "2")
-champion.apply_pending_change = lambda model, just_written: os.kill(os.getpid(), signal.SIGKILL)
-champion.change({MODEL!r}, "promoted", chosen, seen, "killed")
+from pipeline.tracking import open_database
+from recognition.model import read_model
+versions.load_model = read_model
+engine = open_database()
+seen, chosen = champion.champion_state(engine, {MODEL!r}), versions.download({MODEL!r}, "2")
+champion.apply_pending_change = lambda engine, model, just_written: os.kill(os.getpid(), signal.SIGKILL)
+champion.change(engine, {MODEL!r}, "promoted", chosen, seen, "killed")
 """
     killed = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, env=os.environ)
     assert killed.returncode == -signal.SIGKILL
     assert aliases() == ("1", None) and rows()[-1] == ("promoted", "1", "2")
-    assert champion.champion_state(MODEL) == champion.ChampionState("2", 2)
+    assert champion.champion_state(open_database(), MODEL) == champion.ChampionState("2", 2)
     assert aliases() == ("2", "1")
     tracking.connect().set_registered_model_alias(MODEL, versions.CHAMPION, "1")  # by hand, in MLflow's pages
-    assert champion.champion_state(MODEL).version == "1"  # what was carried out is not carried out again
+    assert (
+        champion.champion_state(open_database(), MODEL).version == "1"
+    )  # what was carried out is not carried out again
     promote(third)
     assert aliases() == ("3", "1")
 
 
-def test_a_ledger_that_speaks_of_another_store_moves_nothing(make_version) -> None:
+def test_a_history_of_another_store_changes_no_alias(make_version) -> None:
     make_version("cnn")
-    promotions.append(promotions.Entry("promoted", MODEL, "1", None, "elsewhere", "f" * 64, turn=1))
-    promotions.append(promotions.Entry("promoted", MODEL, "7", "1", "elsewhere", "e" * 64, turn=2))
-    assert champion.champion_state(MODEL) == champion.ChampionState(None, 2)
-    promotions.append(promotions.Entry("promoted", MODEL, "1", "7", "elsewhere", "f" * 64, turn=3))
-    assert champion.champion_state(MODEL) == champion.ChampionState(None, 3)
+    promotions.append(
+        open_database(), promotions.Entry("promoted", MODEL, "1", None, "elsewhere", "f" * 64, revision=1)
+    )
+    promotions.append(open_database(), promotions.Entry("promoted", MODEL, "7", "1", "elsewhere", "e" * 64, revision=2))
+    assert champion.champion_state(open_database(), MODEL) == champion.ChampionState(None, 2)
+    promotions.append(open_database(), promotions.Entry("promoted", MODEL, "1", "7", "elsewhere", "f" * 64, revision=3))
+    assert champion.champion_state(open_database(), MODEL) == champion.ChampionState(None, 3)
 
 
 def test_a_store_made_anew_begins_without_a_champion(make_version) -> None:
     digest = hashlib.sha256(b"a model 0").hexdigest()
-    promotions.append(promotions.Entry("promoted", MODEL, "1", None, "in the store that was lost", digest, turn=1))
+    promotions.append(
+        open_database(),
+        promotions.Entry("promoted", MODEL, "1", None, "in the store that was lost", digest, revision=1),
+    )
     assert make_version("cnn").card["digest"] == digest
-    assert champion.champion_state(MODEL) == champion.ChampionState(None, 1)
+    assert champion.champion_state(open_database(), MODEL) == champion.ChampionState(None, 1)
 
 
-def test_what_a_person_took_down_is_known_until_a_person_brings_it_back(make_version) -> None:
+def test_a_demotion_by_a_user_counts_until_the_version_is_champion_again(make_version) -> None:
     first, second, third = (make_version("cnn") for _ in range(3))
     promote(first)
     promote(second)
-    assert champion.demotion(MODEL, second) is None and champion.demotion(MODEL, first) is None
+    assert (
+        champion.demotion(open_database(), MODEL, second) is None
+        and champion.demotion(open_database(), MODEL, first) is None
+    )
     promotion.rollback()
-    row = champion.demotion(MODEL, second)
+    row = champion.demotion(open_database(), MODEL, second)
     assert row and (row["event"], row["champion_before"]) == ("rolled back", "2")
     promote(second, forced=True)
-    assert champion.demotion(MODEL, second) is None
-    assert champion.demotion(MODEL, first) is not None  # displaced against the gate
+    assert champion.demotion(open_database(), MODEL, second) is None
+    assert champion.demotion(open_database(), MODEL, first) is not None  # displaced against the gate
     promote(third)
-    assert champion.demotion(MODEL, second) is None  # displaced by the gate
+    assert champion.demotion(open_database(), MODEL, second) is None  # displaced by the gate
 
 
-def test_by_hand_what_the_gate_refuses_wants_a_reason_and_is_marked(make_version, monkeypatch, capsys) -> None:
+def test_promoting_a_refused_version_needs_a_reason_and_is_marked(make_version, monkeypatch, capsys) -> None:
     for version in ("", "x", "1"):
         monkeypatch.setenv("VERSION", version)
         with pytest.raises(PipelineError, match="make promote VERSION=3"):
@@ -206,7 +227,7 @@ def test_by_hand_what_the_gate_refuses_wants_a_reason_and_is_marked(make_version
     monkeypatch.setenv("REASON", "the demo is today")
     promotion.promote()
     assert aliases() == ("1", None)
-    (row,) = promotions.history(MODEL)
+    (row,) = promotions.history(open_database(), MODEL)
     assert row["forced"] and row["reason"].startswith("the demo is today (the gate refuses: not evaluated")
     assert tracking.connect().get_model_version(MODEL, "1").tags["promoted"].startswith("forced: the demo is today")
     assert "promoted, forced: version 1 (cnn)" in capsys.readouterr().out
@@ -230,7 +251,7 @@ def test_the_history_is_a_table(make_version, monkeypatch, capsys) -> None:
         "a reason",
     ]
     assert Console().width == 160
-    with pytest.raises(PipelineError, match="no command"):
+    with pytest.raises(PipelineError, match="is no command"):
         promotion.main("demote")
 
 
@@ -243,7 +264,7 @@ def test_old_folders_go_and_those_of_champion_and_previous_stay(make_version, st
     digest = hashlib.sha256(b"a model 3").hexdigest()
     entry = {"folder": f"v4-{digest[:12]}", "version": "4", "digest": digest}
     assert current == {"dataset": "mnist", "champion": "cnn", "models": {"cnn": entry}}
-    assert {path.name for path in (stores / entry["folder"]).iterdir()} == set(versions.CARRIED)
+    assert {path.name for path in (stores / entry["folder"]).iterdir()} == set(FILES)
 
 
 def test_an_export_repairs_what_is_damaged_and_touches_nothing_that_is_right(make_version, stores: Path) -> None:
