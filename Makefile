@@ -1,4 +1,4 @@
-# Daily work with the project; `make help` lists the targets. Everything happens inside .venv and this folder.
+# Commands of the project; `make help` lists them. Nothing is installed outside .venv.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run test setup repro long sweep references serve image retrain promote rollback champions monitor feedback \
@@ -14,75 +14,77 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV_VERSION := 0.13.8
 PYTEST ?=
 
-help: ## list the targets
+help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-run: setup ## set up, build the pipeline, serve the page (HOST=, PORT=)
+run: setup ## install, run the pipeline, and serve the page (HOST=, PORT=)
 	@python -m pipeline.data.fallback
 	@dvc repro
 	@python -m pipeline.deployment.check || dvc repro --single-item --force register package
 	@DIGITS_LOG_PREDICTIONS=$${DIGITS_LOG_PREDICTIONS:-true} python -m pipeline.deployment.serve --host $(HOST) --port $(PORT)
 
-test: .venv/.dev ## set up what tests need, then run all tests (PYTEST="-k name" for some)
+test: .venv/.dev ## install the test requirements and run all tests (PYTEST="-k name" selects some)
 	@python -m pytest $(PYTEST)
 
-setup: .venv/.run ## make .venv and install the pinned packages
+setup: .venv/.run ## create .venv and install the pinned requirements
 
-repro: setup ## run every stage whose code, data or params changed
+repro: setup ## run the stages whose code, data or parameters changed
 	@dvc repro
 
-long: setup ## the same with half an hour of training for the CNN (profiles/long.yaml; back: git checkout params.yaml)
-	@python -m pipeline.training.override profiles/long.yaml
+long: setup ## run the pipeline with a 30-minute training of the CNN (profiles/long.yaml; undo with git checkout params.yaml)
+	@python -m pipeline.training.profiles profiles/long.yaml
 	@dvc repro
 
-sweep: setup ## search the ranges under sweep: in params.yaml; again, or several at once, goes on with the same search
+sweep: setup ## search hyperparameters (sweep: in params.yaml); further or parallel runs continue the same search
 	@dvc repro prepare
 	@python -m pipeline.training.sweep
 
-references: setup ## train the models of others and update docs/references.json and .md (NAMES= for some)
+references: setup ## train published reference models and update docs/references.json and .md (NAMES= selects some)
 	@dvc repro validate
 	@python -m pipeline.training.references $(NAMES)
 
-serve: setup ## serve what is champion now, with the Bento that was built last (HOST=, PORT=)
+serve: setup ## serve the current champion with the latest Bento (HOST=, PORT=)
 	@python -m pipeline.registry.handover
 	@python -m pipeline.deployment.serve --host $(HOST) --port $(PORT)
 
-image: setup ## the Bento that was built last as a container image, by docker or podman (BASE_IMAGE=)
+image: setup ## build a container image of the latest Bento with docker or podman (BASE_IMAGE=)
 	@python -m pipeline.deployment.image --base-image $(BASE_IMAGE)
-retrain: setup ## what the schedule does: corrections, pipeline, gate, hand-over to the running service
+
+retrain: setup ## retrain as the schedule does: corrections, pipeline, gate, hand-over to the running service
 	@python -m pipeline.deployment.retrain
 
-promote: setup ## make a registered version champion (VERSION=; REASON= where the gate refuses it)
+promote: setup ## promote a registered version to champion (VERSION=; REASON= overrides the gate)
 	@python -m pipeline.registry.promotion promote
 
-rollback: setup ## make the previous champion champion again; once more: forward again
+rollback: setup ## restore the previous champion; a second call undoes the first (REASON=)
 	@python -m pipeline.registry.promotion rollback
 
-champions: setup ## who was champion when, by whom and why
+champions: setup ## show the promotion history
 	@python -m pipeline.registry.promotion champions
 
-# Where promotions hand models over to a running service
+# Folder through which promotions reach a running service
 run serve retrain promote rollback: export DIGITS_MODEL_DIR ?= $(CURDIR)/served
 
-monitor: setup ## hold logged requests against training: reports/monitor.html; fails on drift and on too little data
+monitor: setup ## check logged requests for drift (reports/monitor.html); fails on drift and on too little data
 	@python -m pipeline.monitoring.monitor
 
-feedback: setup ## export accepted corrections for DVC and the next training
+feedback: setup ## export accepted corrections as training data
 	@python -m pipeline.monitoring.feedback
 
-review: setup ## decide on corrections that wait
+review: setup ## accept or reject corrections that need a review
 	@python -m pipeline.monitoring.review
 
-mlflow: setup ## MLflow's pages: experiments, runs, registry (MLFLOW_PORT=)
+mlflow: setup ## start the MLflow UI: experiments, runs, model registry (MLFLOW_PORT=)
 	@python -m pipeline.tracking --port $(MLFLOW_PORT)
 
-report: setup ## open the comparison report, or name it where there is no browser
-	@python -m pipeline.reporting.comparison
+report: setup ## open the comparison report in a browser
+	@ls $(CURDIR)/reports/comparison.html || { echo "error: there is no report yet; run: make repro" >&2; exit 1; }
+	@python -m webbrowser file://$(CURDIR)/reports/comparison.html > /dev/null
 
-docs: .venv/.dev ## print learn/mathematics.md and learn/course.md as a PDF
+docs: .venv/.dev ## render learn/mathematics.md and learn/course.md as PDF
 	@python learn/build.py
 
-benchmark-serving: setup .venv/benchmarks/.done ## measure the service beside other servers (ARGUMENTS="--rounds 3")
+benchmark-serving: setup .venv/benchmarks/.done ## compare the service's speed with other servers (ARGUMENTS="--rounds 3")
 	@python benchmarks/serving.py $(ARGUMENTS)
 
 .venv/benchmarks/.done: benchmarks/requirements.txt | .venv/bin/uv
@@ -90,7 +92,7 @@ benchmark-serving: setup .venv/benchmarks/.done ## measure the service beside ot
 	@.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/benchmarks/bin/python -r benchmarks/requirements.txt
 	@touch $@
 
-lint: .venv/.dev ## check style, formatting, types and the rules of who imports whom
+lint: .venv/.dev ## check style, formatting, types, import contracts and schemas
 	@ruff check .
 	@ruff format --check .
 	@mypy
@@ -98,27 +100,28 @@ lint: .venv/.dev ## check style, formatting, types and the rules of who imports 
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
-format: .venv/.dev ## put the code into its standard form
+format: .venv/.dev ## format the code
 	@ruff check --fix --quiet . ; ruff format --quiet .
 
-lock: .venv/.dev ## compile requirements*.txt anew from requirements*.in
+lock: .venv/.dev ## recompile requirements*.txt from requirements*.in
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url -o requirements.txt requirements.in
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url -o requirements-dev.txt requirements-dev.in
 
-clean: ## remove what the pipeline and the checks made; never the registry, the log or downloaded data
+clean: ## remove generated files; keeps the registry, the prediction log and the downloaded data
 	@rm -rf models evaluations data/prepared data/derived .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find reports -type f ! -name metrics.json -delete 2>/dev/null || true
-	@find pipeline serving tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	@find pipeline serving recognition records learn tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .venv/bin/uv:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; install it and try again" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"Python 3.11 or 3.12 is needed; {sys.executable} is {v[0]}.{v[1]}. Name another: make PYTHON=...")'
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is required; install it and try again" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"Python 3.11 or 3.12 is required; {sys.executable} is {v[0]}.{v[1]}. Choose another with: make PYTHON=...")'
 	@echo "setting up .venv with $(PYTHON)"
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-# uv is faster; pip serves where uv cannot reach an index that pip is configured for. Bytecode is compiled here, as pip
-# does: where PYTHONDONTWRITEBYTECODE is set, every start would compile it anew (the service: 5 CPU-s instead of 2.3).
+# uv is faster than pip. pip is the fallback if uv cannot reach the package index that pip is configured for.
+# Compile bytecode now, as pip does: with PYTHONDONTWRITEBYTECODE set, every start would compile it again (the service: 5
+# instead of 2.3 CPU seconds).
 define install
 	@echo "installing $(1)"
 	@.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python -r $(1) \

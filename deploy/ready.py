@@ -1,4 +1,4 @@
-"""Inside the image: whether the service is ready (its health check); with --serve-once, served for a moment."""
+"""Health check of the container: exits with 0 if the service is ready. `--serve-once` starts the service first."""
 
 import http.client
 import os
@@ -12,7 +12,7 @@ START_SECONDS = 120
 
 
 def ready(port: int) -> bool:
-    """Whether the service on that port says so; it does when known digits are answered right."""
+    """Returns True if `/readyz` on `port` answers with status 200."""
     try:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=4)
         connection.request("GET", "/readyz")
@@ -22,23 +22,23 @@ def ready(port: int) -> bool:
 
 
 def serve_once() -> bool:
-    """Start the service on a free loopback port and stop it once it is ready; whether it was."""
+    """Start the service on a free loopback port and stop it when it is ready. Returns False if it did not get ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as home:
-        own = {"BENTOML_HOME": home, "BENTOML_HOST": "127.0.0.1", "BENTOML_PORT": str(port)}
+        settings = {"BENTOML_HOME": home, "BENTOML_HOST": "127.0.0.1", "BENTOML_PORT": str(port)}
         command = [sys.executable, "-m", "bentoml", "serve", "/opt/digits/bento"]
-        server = subprocess.Popen(command, env={**os.environ, **own})
-        deadline, answered = time.monotonic() + START_SECONDS, False
-        while not answered and server.poll() is None and time.monotonic() < deadline:
+        server = subprocess.Popen(command, env={**os.environ, **settings})
+        deadline, is_ready = time.monotonic() + START_SECONDS, False
+        while not is_ready and server.poll() is None and time.monotonic() < deadline:
             time.sleep(0.2)
-            answered = ready(port)
+            is_ready = ready(port)
         server.terminate()
         server.wait(30)
-    return answered
+    return is_ready
 
 
 if __name__ == "__main__":
-    done = serve_once() if sys.argv[1:] == ["--serve-once"] else ready(int(os.environ.get("BENTOML_PORT", "3000")))
-    sys.exit(0 if done else 1)
+    port = int(os.environ.get("BENTOML_PORT", "3000"))
+    sys.exit(0 if (serve_once() if "--serve-once" in sys.argv else ready(port)) else 1)

@@ -1,4 +1,4 @@
-"""Writes the table of settings into docs/operations.md from the code; with --check, fails where it is not up to date.
+"""Writes the table of settings in docs/operations.md from the code; --check fails if the table is out of date.
 
 python docs/settings.py [--check]
 """
@@ -14,37 +14,48 @@ from serving.settings import Settings, variable  # noqa: E402
 
 GUIDE = ROOT / "docs" / "operations.md"
 START, END = "<!-- settings: written by docs/settings.py -->\n", "<!-- end of settings -->\n"
-OTHERS = {  # read by the pipeline or by libraries: default and meaning
-    "DATA_MIRROR": ("", "folder or URL that is asked first for the dataset's files"),
-    "MLFLOW_TRACKING_URI": ("sqlite:///mlflow.db", "MLflow's store or server; in the checkout's root unless set"),
-    "DIGITS_NO_FALLBACK": ("", "set: unreachable mirrors are an error, as with `data.fallback: null` (`make retrain`)"),
-    "VERSION": ("", "of `make promote`: the version to make champion"),
-    "REASON": ("", "of `make promote` and `make rollback`: why; the ledger keeps it"),
-    "GITHUB_ACTOR": ("", "whom the ledger names instead of the machine's user (set by GitHub Actions)"),
-    "FORWARDED_ALLOW_IPS": ("127.0.0.1", "proxies whose word on a client's address is taken (read by uvicorn)"),
-    "BENTOML_PORT": ("3000", "port of the container (read by BentoML)"),
+OTHER_VARIABLES = {  # read by the pipeline or by libraries: default, meaning
+    "DATA_MIRROR": ("", "folder or URL with the dataset's files, tried before the published mirrors"),
+    "MLFLOW_TRACKING_URI": ("sqlite:///mlflow.db", "MLflow store or server; unset: a file in the root of the checkout"),
+    "DIGITS_NO_FALLBACK": ("", "if set, unreachable mirrors are an error, as with `data.fallback: null`"),
+    "VERSION": ("", "`make promote`: version to promote"),
+    "REASON": ("", "`make promote`, `make rollback`: reason, recorded in the promotion history"),
+    "GITHUB_ACTOR": ("", "user recorded in the promotion history (set by GitHub Actions); unset: the system user"),
+    "FORWARDED_ALLOW_IPS": ("127.0.0.1", "proxies trusted to report the client's address (read by uvicorn)"),
+    "BENTOML_PORT": ("3000", "port of the service in the container (read by BentoML)"),
 }
-MAKE = {"HOST", "PORT", "MLFLOW_PORT", "PYTHON", "PYTEST"}
+MAKE_VARIABLES = {
+    "HOST": "`make run`, `make serve`: address to listen on",
+    "PORT": "`make run`, `make serve`: port of the service",
+    "MLFLOW_PORT": "`make mlflow`: port of the MLflow UI",
+    "PYTHON": "Python 3.11 or 3.12 that creates .venv",
+    "PYTEST": "`make test`: arguments of pytest",
+    "BASE_IMAGE": "`make image`: base image, with Python 3.11 as `python3`",
+}
 
 
-def environment() -> list[tuple[str, str, str]]:
-    """Every environment variable: name, default, meaning."""
+def environment_variables() -> list[tuple[str, str, str]]:
+    """Returns name, default and meaning of every environment variable."""
     rows = []
     for name, field in Settings.model_fields.items():
         default = "" if field.default is None else str(field.default)
         shown = default.lower() if isinstance(field.default, bool) else default
         rows.append((variable(name), shown, field.description or ""))
-    return rows + [(name, *words) for name, words in OTHERS.items()]
+    return rows + [(name, *texts) for name, texts in OTHER_VARIABLES.items()]
 
 
 def make_variables() -> list[tuple[str, str, str]]:
-    """Variables of the Makefile that callers may set."""
+    """Returns name, default and meaning of the Makefile's public variables."""
     found = re.findall(r"^(\w+) \?= ?(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    return [(f"make {name}=", "" if "$(" in value else value, "") for name, value in found if name in MAKE]
+    return [
+        (f"make {name}=", "" if "$(" in default else default, MAKE_VARIABLES[name])
+        for name, default in found
+        if name in MAKE_VARIABLES
+    ]
 
 
 def params() -> list[tuple[str, str, str]]:
-    """Every leaf of params.yaml with its value and comment; of the models, which are alike, the first."""
+    """Returns key, value and comment of every leaf of params.yaml. Of the models, only the first is listed."""
     rows: list[tuple[str, str, str]] = []
     path: list[tuple[int, str]] = []
     for line in (ROOT / "params.yaml").read_text().splitlines():
@@ -52,20 +63,19 @@ def params() -> list[tuple[str, str, str]]:
             continue
         depth, name, value, comment = len(parts[1]), parts[2], parts[3] or "", parts[4] or ""
         path = [*(item for item in path if item[0] < depth), (depth, name)]
-        names = [item[1] for item in path]
         if value or comment:
-            rows.append((".".join(names), value, comment))
+            rows.append((".".join(item[1] for item in path), value, comment))
     first = next(name.split(".")[1] for name, _, _ in rows if name.startswith("models."))
-    chosen = [row for row in rows if not row[0].startswith("models.") or row[0].split(".")[1] == first]
-    return [(name.replace(f"models.{first}", "models.NAME"), value, comment) for name, value, comment in chosen]
+    selected = [row for row in rows if not row[0].startswith("models.") or row[0].split(".")[1] == first]
+    return [(name.replace(f"models.{first}", "models.NAME"), value, comment) for name, value, comment in selected]
 
 
 def table() -> str:
-    """The table in Markdown."""
-    rows = [*environment(), *make_variables(), *params()]
+    """Returns the table as Markdown."""
+    rows = [*environment_variables(), *make_variables(), *params()]
     lines = ["| setting | default | meaning |", "|---|---|---|"]
     lines += [
-        f"| `{name}` | {f'`{value}`' if value else ''} | {words.replace('|', '/')} |" for name, value, words in rows
+        f"| `{name}` | {f'`{value}`' if value else ''} | {text.replace('|', '/')} |" for name, value, text in rows
     ]
     return "\n".join(lines) + "\n"
 
@@ -73,12 +83,11 @@ def table() -> str:
 def main() -> None:
     text = GUIDE.read_text(encoding="utf-8")
     head, tail = text.split(START)[0], text.split(END)[1]
-    fresh = f"{head}{START}\n{table()}\n{END}{tail}"
-    if "--check" in sys.argv:
-        if fresh != text:
-            raise SystemExit("docs/operations.md: its table of settings is old; run: python docs/settings.py")
-    else:
-        GUIDE.write_text(fresh, encoding="utf-8")
+    updated = f"{head}{START}\n{table()}\n{END}{tail}"
+    if "--check" not in sys.argv:
+        GUIDE.write_text(updated, encoding="utf-8")
+    elif updated != text:
+        raise SystemExit("docs/operations.md: the table of settings is out of date; run: python docs/settings.py")
 
 
 if __name__ == "__main__":

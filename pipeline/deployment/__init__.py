@@ -1,1 +1,1 @@
-"""Running it elsewhere: the service, its container image, scheduled retraining, backups."""
+"""Deployment: the service, its container image, scheduled retraining and backups."""

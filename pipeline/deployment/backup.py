@@ -1,6 +1,6 @@
 """`python -m pipeline.deployment.backup FOLDER` saves the embedded stores while they are in use; `--restore` restores.
 
-Stores on servers (PostgreSQL, an MLflow server) are saved with their own tools: docs/operations.md.
+Stores on servers (PostgreSQL, an MLflow server) have their own tools: docs/operations.md.
 """
 
 import shutil
@@ -16,26 +16,26 @@ from pipeline.paths import checkout
 
 DATABASES = ("digits.db", "mlflow.db")
 FOLDERS = ("mlartifacts", ".bentoml", ".dvc/cache", "data/feedback")
-LIST = "backup.json"  # written last: a folder without it is no backup
+LIST = "backup.json"  # checksums; written last, so that a folder without it is an incomplete backup
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--restore", is_flag=True, help="Put the stores back; nothing may be running.")
+@click.option("--restore", is_flag=True, help="Restore the stores from FOLDER. Stop all services first.")
 def main(folder: Path, restore: bool) -> None:
-    """Copy the embedded stores into a new FOLDER, or back from it."""
+    """Save the embedded stores to a new FOLDER, or restore them from it."""
     if restore:
-        put_back(folder, checkout())
+        restore_stores(folder, checkout())
         say(f"restored from {folder}; check with: python -m pipeline.deployment.check")
         return
     if folder.exists() and any(folder.iterdir()):
-        raise PipelineError(f"{folder} is not empty; name a new folder")
-    save(checkout(), folder)
+        raise PipelineError(f"{folder} is not empty; choose a new folder")
+    save_stores(checkout(), folder)
     say(f"saved to {folder}")
 
 
-def save(root: Path, folder: Path) -> None:
-    """Copy what is there of the stores under `root`; databases as they are at one moment."""
+def save_stores(root: Path, folder: Path) -> None:
+    """Copy the existing stores under `root` to `folder`, each database in a consistent state."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in DATABASES:
         if (root / name).exists():
@@ -48,22 +48,22 @@ def save(root: Path, folder: Path) -> None:
     write_json(folder / LIST, {path.relative_to(folder).as_posix(): sha256(path) for path in files})
 
 
-def put_back(folder: Path, root: Path) -> None:
-    """Put the stores in place of those under `root`. Raises PipelineError for a damaged backup, changing nothing."""
+def restore_stores(folder: Path, root: Path) -> None:
+    """Replace the stores under `root`. Raises PipelineError for a damaged backup, before it changes anything."""
     if not (folder / LIST).exists():
-        raise PipelineError(f"{folder} holds no whole backup: {LIST} is missing")
+        raise PipelineError(f"{folder} is not a complete backup: {LIST} is missing")
     for name, digest in read_json(folder / LIST).items():
         if not (folder / name).is_file() or sha256(folder / name) != digest:
-            raise PipelineError(f"{folder / name} is missing or damaged; take another backup")
+            raise PipelineError(f"{folder / name} is missing or damaged; use another backup")
     for name in (*DATABASES, *FOLDERS):
         if not (folder / name).exists():
             continue
-        fresh = root / f"{name}.restored"
+        restored = root / f"{name}.restored"
         copy = shutil.copy2 if (folder / name).is_file() else shutil.copytree
-        copy(folder / name, fresh)
+        copy(folder / name, restored)
         for old in (root / name, root / f"{name}-wal", root / f"{name}-shm"):
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
-        fresh.replace(root / name)
+        restored.replace(root / name)
 
 
 if __name__ == "__main__":

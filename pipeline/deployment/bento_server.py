@@ -1,11 +1,11 @@
-"""A built Bento served for as long as it is needed: for checks, tests and `make run`."""
+"""Starts and stops a Bento's server, for `make serve`, checks and tests."""
 
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +15,11 @@ from pipeline.console import PipelineError
 from pipeline.paths import BENTOML_HOME
 
 START_SECONDS = 90
+LOG_LINES = 15  # shown of a server that failed
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on."""
+    """Returns an unused TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -30,26 +31,26 @@ def start(
     """Start `bentoml serve` for a Bento of the project's store."""
     command = [sys.executable, "-m", "bentoml", "serve", tag, "--host", host, "--port", str(port)]
     variables = {**os.environ, "BENTOML_HOME": str(BENTOML_HOME), **(environment or {})}
-    # Not from the repository's root, whose modules would stand before the Bento's own
+    # In the repository's root, its modules would shadow those of the Bento
     return subprocess.Popen(command, stdout=output, stderr=output, env=variables, cwd=BENTOML_HOME)
 
 
 def wait_until_ready(server: "subprocess.Popen[bytes]", url: str, seconds: float = START_SECONDS) -> None:
-    """Return when `/readyz` says so. Raises PipelineError when the server ends or takes longer than `seconds`."""
+    """Wait until `/readyz` answers. Raises PipelineError if the server exits or is not ready in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise PipelineError(f"the service ended with status {server.returncode} before it was ready")
+            raise PipelineError(f"the service exited with status {server.returncode} before it was ready")
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=2):  # noqa: S310  (our own http URL)
                 return
-        except (urllib.error.URLError, OSError):
+        except OSError:
             time.sleep(0.1)
     raise PipelineError(f"the service at {url} was not ready after {seconds:g} s")
 
 
 def stop(server: "subprocess.Popen[bytes]") -> None:
-    """Ask the server to end, insist after a while; nothing where it has ended."""
+    """Terminate the server, and kill it if it has not exited after 15 seconds."""
     server.terminate()
     try:
         server.wait(15)
@@ -60,18 +61,20 @@ def stop(server: "subprocess.Popen[bytes]") -> None:
 
 @contextmanager
 def serving(tag: str, environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """A Bento served on a free loopback port while the block runs; gives its URL. On failure its log is shown."""
-    import tempfile
+    """Serve a Bento on a free loopback port while the block runs. Yields its URL.
 
+    A PipelineError in the block gets the end of the server's log appended.
+    """
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log:
         server = start(tag, "127.0.0.1", port, log, environment)
         try:
-            wait_until_ready(server, f"http://127.0.0.1:{port}")
-            yield f"http://127.0.0.1:{port}"
+            wait_until_ready(server, url)
+            yield url
         except PipelineError as error:
             log.seek(0)
-            tail = log.read().decode(errors="replace").strip().splitlines()[-15:]
-            raise PipelineError("\n".join([str(error), *tail])) from None
+            lines = log.read().decode(errors="replace").strip().splitlines()[-LOG_LINES:]
+            raise PipelineError("\n".join([str(error), *lines])) from None
         finally:
             stop(server)

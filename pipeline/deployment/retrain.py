@@ -1,4 +1,4 @@
-"""`make retrain`: what the schedule does, on any machine: feedback, the whole pipeline, gate, hand-over, a summary."""
+"""`make retrain`: exports corrections, runs the pipeline with the promotion gate, and hands the models over."""
 
 import os
 import subprocess
@@ -18,38 +18,28 @@ from pipeline.params import load_params
 from pipeline.paths import MODELS, REPORTS, RETRAINING, RETRAINING_LOCK, ROOT
 from pipeline.registry.champion import champion_state
 from pipeline.reporting import metrics_diff
+from pipeline.tracking import open_database
 from records import promotions
 
-MARK = "DIGITS_RETRAINING"  # in the environment of all that a retraining starts
+MARK = "DIGITS_RETRAINING"  # environment variable that marks all processes of a retraining
 REGISTERED = REPORTS / "registered.json"
 
 
 def main() -> None:
     RETRAINING_LOCK.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(RETRAINING_LOCK)
+    lock = FileLock(RETRAINING_LOCK)  # held until this process exits
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        say("another retraining is running here; waiting for its end")
+        say("another retraining is running; waiting for its end")
         lock.acquire()
-    with lock:
-        end_leftovers()
-        os.environ |= {MARK: str(ROOT), "DIGITS_NO_FALLBACK": "1"}
-        event, reason = retrain()
-        say(f"{event}: {reason}")
-
-
-def retrain() -> tuple[str, str]:
-    """Run everything; what came of it (promoted, refused or unchanged) and why. Raises PipelineError.
-
-    What is compared with at the end is noted in a file until then: a repetition after a kill tells of both.
-    """
-    if not RETRAINING.exists():
-        write_json(RETRAINING, {"row": promotions.last_row(), "registered": written()})
-    before = read_json(RETRAINING)
+    kill_leftovers()
+    os.environ |= {MARK: str(ROOT), "DIGITS_NO_FALLBACK": "1"}
+    if not RETRAINING.exists():  # it exists after an interrupted retraining, whose result is then reported too
+        write_json(RETRAINING, {"row": promotions.last_row(open_database()), "registered": registration_time()})
     fallback.main()
     if not all((MODELS / name / "model.tflite").exists() for name in load_params().models):
-        repro("compare")  # corrections are held against models
+        repro("compare")  # the check of corrections needs the models
     feedback.main()
     repro()
     try:
@@ -57,14 +47,14 @@ def retrain() -> tuple[str, str]:
     except PipelineError as error:
         say(str(error))
         repro("--single-item", "--force", "register", "package")
-    event, reason = outcome(before)
+    event, reason = outcome(read_json(RETRAINING))
     write_summary(event, reason)
     RETRAINING.unlink()
-    return event, reason
+    say(f"{event}: {reason}")
 
 
-def end_leftovers() -> None:
-    """End what a killed retraining left running here: it holds DVC's lock and writes into our files."""
+def kill_leftovers() -> None:
+    """Kill the processes that an interrupted retraining of this checkout left: they hold DVC's lock and write files."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.environ().get(MARK) == str(ROOT):
@@ -73,47 +63,46 @@ def end_leftovers() -> None:
 
 
 def repro(*arguments: str) -> None:
-    """`dvc repro`, its output shown. Raises PipelineError when a stage fails."""
+    """Run `dvc repro` and show its output. Raises PipelineError when a stage fails."""
     if status := subprocess.run(["dvc", "repro", *arguments], cwd=ROOT).returncode:
-        raise PipelineError(f"dvc repro ended with status {status} for the reason above; then: make retrain")
+        raise PipelineError(f"dvc repro failed with status {status}, see above; then run: make retrain")
 
 
 def outcome(before: dict[str, Any]) -> tuple[str, str]:
-    """What the gate did since `before`: promoted or refused, or unchanged where it had nothing to decide."""
-    record = read_json(REGISTERED)
-    rows = [row for row in promotions.history(record["model"]) if row["id"] > before["row"]]
-    for row in reversed(rows):
-        if row["event"] in ("promoted", "refused"):
+    """Returns the event (promoted, refused or unchanged) since the state `before`, and its reason."""
+    record, engine = read_json(REGISTERED), open_database()
+    for row in reversed(promotions.history(engine, record["model"])):
+        if row["id"] > before["row"] and row["event"] in ("promoted", "refused"):
             return row["event"], f"version {row['version']}: {row['reason']}"
-    if written() != before["registered"]:
+    if registration_time() != before["registered"]:
         return record["outcome"]["event"], record["outcome"]["reason"]
-    champion = champion_state(record["model"]).version
-    return "unchanged", f"nothing that the models depend on has changed; version {champion} is champion"
+    champion = champion_state(engine, record["model"]).version
+    return "unchanged", f"code, data and parameters of the models have not changed; version {champion} is the champion"
 
 
-def written() -> int:
-    """When `register` ran last, in nanoseconds; 0 before it did."""
+def registration_time() -> int:
+    """Returns the time of the last run of the stage `register` in nanoseconds, 0 before the first."""
     return REGISTERED.stat().st_mtime_ns if REGISTERED.exists() else 0
 
 
 def write_summary(event: str, reason: str) -> None:
-    """`reports/retraining.md` for people, `reports/retraining.svg` as a badge."""
+    """Write `reports/retraining.md` and the badge `reports/retraining.svg`."""
     now = datetime.now(UTC)
     comparison = (REPORTS / "comparison.md").read_text(encoding="utf-8")
-    parts = [f"# {event}: {reason}", f"Retrained on {now:%Y-%m-%d %H:%M} UTC.", "## Metrics against the commit before"]
+    parts = [f"# {event}: {reason}", f"Retrained on {now:%Y-%m-%d %H:%M} UTC.", "## Metrics against the last commit"]
     parts += [metrics_diff.against("HEAD"), comparison]
     write_text(REPORTS / "retraining.md", "\n\n".join(parts))
     write_text(REPORTS / "retraining.svg", badge(f"{now:%Y-%m-%d} {event}"))
 
 
-def badge(words: str) -> str:
-    """A small SVG: `last retraining` and the words."""
-    left, right = 100, 12 + 7 * len(words)
+def badge(text: str) -> str:
+    """Returns an SVG badge with the label `last retraining`."""
+    left, right = 100, 12 + 7 * len(text)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img" '
-        f'aria-label="last retraining: {words}" font-family="Verdana,sans-serif" font-size="11" fill="#fff">'
+        f'aria-label="last retraining: {text}" font-family="Verdana,sans-serif" font-size="11" fill="#fff">'
         f'<rect width="{left}" height="20" fill="#444"/><rect x="{left}" width="{right}" height="20" fill="#2a7a3b"/>'
-        f'<text x="8" y="14">last retraining</text><text x="{left + 6}" y="14">{words}</text></svg>\n'
+        f'<text x="8" y="14">last retraining</text><text x="{left + 6}" y="14">{text}</text></svg>\n'
     )
 
 

@@ -1,4 +1,4 @@
-"""`make serve`: the built Bento in the foreground, with a line that says what to open."""
+"""`make serve`: serves the latest Bento in the foreground and prints the page's address."""
 
 import os
 import signal
@@ -11,38 +11,31 @@ from pipeline.deployment.bento_server import start, stop, wait_until_ready
 from pipeline.files import read_json
 from pipeline.paths import REPORTS
 from pipeline.registry import handover
-from records.database import database_url
+from pipeline.tracking import database_url
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  (the user's choice; reached as localhost)
+ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104  (the user's choice)
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=3000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=3000, show_default=True, help="TCP port to listen on.")
 def main(host: str, port: int) -> None:
-    try:
-        tag = read_json(REPORTS / "bento.json")["bento"]
-    except FileNotFoundError:
-        raise PipelineError("reports/bento.json is missing: nothing was packaged yet; run: make repro") from None
+    """Serve the latest Bento until Ctrl-C."""
+    tag = read_json(REPORTS / "bento.json")["bento"]
     check_free(host, port)
-    for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends this process ends the service with it
+    for number in (signal.SIGINT, signal.SIGTERM):  # both raise KeyboardInterrupt, which stops the service below
         signal.signal(number, signal.default_int_handler)
-    try:
-        database = database_url().render_as_string(hide_password=False)
-    except ValueError as error:
-        raise PipelineError(f"DIGITS_DATABASE_URL: {error}") from None
-    # In a terminal, requests are not worth a line each; a container logs them
-    environment = {
-        "DIGITS_LOG_LEVEL": os.environ.get("DIGITS_LOG_LEVEL", "warning"),
-        "DIGITS_DATABASE_URL": database,
-        "DIGITS_MODEL_DIR": str(handover.directory() or ""),  # the service's working directory is another
+    environment = {  # absolute paths, because the service runs in another folder
+        "DIGITS_LOG_LEVEL": os.environ.get("DIGITS_LOG_LEVEL", "warning"),  # no line for each request in the console
+        "DIGITS_DATABASE_URL": database_url().render_as_string(hide_password=False),
+        "DIGITS_MODEL_DIR": str(handover.directory() or ""),
     }
     server = start(tag, host, port, environment=environment)
     try:
-        wait_until_ready(server, f"http://{'127.0.0.1' if host in EVERYWHERE else host}:{port}")
-        name = "localhost" if host in ("127.0.0.1", *EVERYWHERE) else host
-        say(f"\n  Draw a digit at http://{name}:{port}   (Ctrl-C stops)\n  {who_can_reach(host)}\n")
+        wait_until_ready(server, f"http://{'127.0.0.1' if host in ALL_INTERFACES else host}:{port}")
+        name = "localhost" if host in ("127.0.0.1", *ALL_INTERFACES) else host
+        say(f"\n  Draw a digit at http://{name}:{port}   (Ctrl-C stops)\n  {describe_access(host)}\n")
         server.wait()
     except KeyboardInterrupt:
         say("\nstopping")
@@ -50,24 +43,25 @@ def main(host: str, port: int) -> None:
         stop(server)
 
 
-def who_can_reach(host: str) -> str:
-    """Who else can ask the service, in a sentence."""
+def describe_access(host: str) -> str:
+    """Returns a sentence on who can access the service."""
     if host in LOOPBACK:
-        return "Only this machine can reach it; HOST=0.0.0.0 opens it to others."
+        return "Only this machine can access the service. HOST=0.0.0.0 opens it to other machines."
     if os.environ.get("DIGITS_API_KEY"):
-        return "Others can reach it, and need the key in DIGITS_API_KEY for its answers."
-    return "Everybody who reaches this machine can use it; DIGITS_API_KEY asks them for a key."
+        return "Other machines can access the service with the key in DIGITS_API_KEY."
+    return "Other machines can access the service without a key. Set DIGITS_API_KEY to require one."
 
 
 def check_free(host: str, port: int) -> None:
-    """Raise PipelineError where another process listens already."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
+    """Raise PipelineError if the service cannot listen on the address and port."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PipelineError(f"{host}:{port} cannot be used ({error.strerror}); choose another: PORT=3001") from None
+            raise PipelineError(
+                f"cannot listen on {host}:{port} ({error.strerror}); choose another: PORT=3001"
+            ) from None
 
 
 if __name__ == "__main__":

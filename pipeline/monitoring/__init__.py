@@ -1,1 +1,1 @@
-"""After deployment: drift of requests and answers, corrections by users, deletion."""
+"""Monitoring: drift of requests and predictions, corrections by users, deletion of stored data."""

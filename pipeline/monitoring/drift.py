@@ -1,54 +1,51 @@
-"""How far pictures and answers are from those that a model was trained and judged on: effect sizes, no p-values."""
+"""Drift metrics: effect sizes between logged requests and the images that a model was trained and evaluated on."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.spatial.distance import jensenshannon
 
 from pipeline.evaluation.statistics import accuracy_interval
 from pipeline.params import Monitor
 
-BINS = 10  # of equal reference counts
-MEASURES = {  # of each picture, with the unit
+BINS = 10  # with equal counts of the reference
+INK = 127  # brighter pixels count as ink
+FEATURES = {  # of an image, with the unit
     "mean_intensity": "mean intensity (0 to 255)",
-    "ink_fraction": "share of inked pixels",
-    "grey": "half-dark pixels for each dark one",
-    "unevenness": "deviation of the dark pixels (0 to 127)",
-    "off_centre": "centre of mass beside the middle (pixels)",
+    "ink_fraction": "share of pixels above 0",
+    "grey": "pixels of medium intensity per ink pixel",
+    "unevenness": "standard deviation of the ink pixels (0 to 127)",
+    "off_centre": "centre of mass outside the centred range (pixels)",
     "spread": "distance of the ink from its centre (pixels)",
 }
-# MNIST's centres of mass lie around 14, those that our preprocessing makes around 13.5: both count as centred
-MIDDLE, CENTRED = 13.75, 0.75
-LEAST_DEVIATION = {"off_centre": 0.25}  # pixels; in training images it is 0
+# The centre of mass is near 14 in MNIST and near 13.5 after our preprocessing: both count as centred
+CENTRE, CENTRE_TOLERANCE = 13.75, 0.75
+MINIMUM_DEVIATIONS = {"off_centre": 0.25}  # pixels; the standard deviation of the training images is 0
 
-Numbers = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What one model said to the pictures numbered `picture`, all (n,)."""
-
-    picture: NDArray[np.integer[Any]]
-    prediction: NDArray[np.integer[Any]]
-    confidence: Numbers
-    uncertain: NDArray[np.bool_]
+Values = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Window:
-    """Pictures, uint8 (n, 28, 28), what each model said to them, and their labels, -1 where nobody gave one."""
+    """Pictures, uint8 (n, 28, 28), with labels (n,), -1 for unlabelled pictures, and the models' predictions.
+
+    `predictions` has the columns model, picture (index into `images`), prediction, confidence, uncertain.
+    """
 
     images: NDArray[np.uint8]
-    answers: Mapping[str, Answers]
     labels: NDArray[np.integer[Any]]
+    predictions: pd.DataFrame
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One thing that is watched: `effect` alarms from `threshold` on, where at least `minimum` pictures show it."""
+class DriftMetric:
+    """One metric over `n` pictures. It raises an alarm if `n >= minimum` and `effect >= threshold`.
+
+    With an `interval` (of an accuracy), its upper end must also be below `expected`.
+    """
 
     name: str
     measure: str
@@ -58,151 +55,145 @@ class Figure:
     threshold: float
     n: int
     minimum: int
-    interval: tuple[float, float] | None = None  # of an accuracy: must lie below what is expected
+    interval: tuple[float, float] | None = None
 
     @property
     def alarm(self) -> bool:
         below = self.interval is None or self.interval[1] < self.expected
         return self.n >= self.minimum and self.effect >= self.threshold and below
 
+    def __str__(self) -> str:
+        effect = f"{self.measure} {self.effect:.3g}, threshold {self.threshold:g}"
+        return f"{self.name}: {effect}; found {self.found:.4g}, expected {self.expected:.4g}, {self.n:,} pictures"
 
-def measure(images: NDArray[np.uint8]) -> pd.DataFrame:
-    """The MEASURES of each picture, one row each; a blank picture's centre lies at 0."""
-    ink, dark = images.astype(np.float64), images > 127
-    total, place = np.maximum(ink.sum(axis=(1, 2)), 1e-9), np.arange(images.shape[1])
-    count = np.maximum(dark.sum(axis=(1, 2)), 1)
-    by_row, by_column = ink.sum(axis=2), ink.sum(axis=1)
-    row, column = by_row @ place / total, by_column @ place / total
-    variance = (by_row + by_column) @ place**2 / total - row**2 - column**2
-    mean = (ink * dark).sum(axis=(1, 2)) / count
-    beside = np.maximum(np.abs(row - MIDDLE), np.abs(column - MIDDLE))
+
+def image_features(images: NDArray[np.uint8]) -> pd.DataFrame:
+    """Returns the FEATURES of uint8 (n, 28, 28), one row per image. The centre of a blank image is at 0."""
+    intensity, ink = images.astype(np.float64), images > INK
+    total, position = np.maximum(intensity.sum(axis=(1, 2)), 1e-9), np.arange(images.shape[1])
+    count = np.maximum(ink.sum(axis=(1, 2)), 1)
+    by_row, by_column = intensity.sum(axis=2), intensity.sum(axis=1)
+    row, column = by_row @ position / total, by_column @ position / total
+    variance = (by_row + by_column) @ position**2 / total - row**2 - column**2
+    mean = (intensity * ink).sum(axis=(1, 2)) / count
+    offset = np.maximum(np.abs(row - CENTRE), np.abs(column - CENTRE))
     return pd.DataFrame(
         {
-            "mean_intensity": ink.mean(axis=(1, 2)),
+            "mean_intensity": intensity.mean(axis=(1, 2)),
             "ink_fraction": (images > 0).mean(axis=(1, 2)),
             "grey": ((images > 40) & (images < 215)).sum(axis=(1, 2)) / count,
-            "unevenness": np.sqrt((((ink - mean[:, None, None]) * dark) ** 2).sum(axis=(1, 2)) / count),
-            "off_centre": np.maximum(beside - CENTRED, 0),
+            "unevenness": np.sqrt((((intensity - mean[:, None, None]) * ink) ** 2).sum(axis=(1, 2)) / count),
+            "off_centre": np.maximum(offset - CENTRE_TOLERANCE, 0),
             "spread": np.sqrt(np.maximum(variance, 0)),
         }
     )
 
 
-def mean_difference(reference: Numbers, found: Numbers, least_deviation: float = 1e-9) -> float:
+def mean_difference(reference: Values, found: Values, minimum_deviation: float = 1e-9) -> float:
     """Standardised mean difference: |mean(found) - mean(reference)| in standard deviations of the reference."""
-    return float(abs(found.mean() - reference.mean()) / max(reference.std(), least_deviation))
+    return float(abs(found.mean() - reference.mean()) / max(reference.std(), minimum_deviation))
 
 
-def population_stability(reference: Numbers, found: Numbers) -> float:
+def population_stability(reference: Values, found: Values) -> float:
     """Population stability index over BINS quantiles of the reference: sum of (p - q) ln(p / q).
 
-    Half a picture is added to every bin, so that an empty one counts as rare. Siddiqi, Credit Risk Scorecards (2006).
+    Half a count is added to every bin, so that empty bins stay finite. Siddiqi, Credit Risk Scorecards (2006).
     """
-    inner = np.unique(np.quantile(reference, np.linspace(0, 1, BINS + 1)[1:-1]))
+    edges = np.unique(np.quantile(reference, np.linspace(0, 1, BINS + 1)[1:-1]))
     shares = []
     for values in (reference, found):
-        counts = np.bincount(np.searchsorted(inner, values, side="right"), minlength=len(inner) + 1) + 0.5
+        counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1) + 0.5
         shares.append(counts / counts.sum())
     return float(((shares[0] - shares[1]) * np.log(shares[0] / shares[1])).sum())
 
 
-def divergence(reference: Numbers, found: Numbers) -> float:
+def divergence(reference: Values, found: Values) -> float:
     """Jensen-Shannon divergence of two distributions, 0 to 1 bit. Lin, IEEE Trans. Inf. Theory 37 (1991)."""
-    middle = (reference + found) / 2
-    halves = [np.sum(p[p > 0] * np.log2(p[p > 0] / middle[p > 0])) for p in (reference, found)]
-    return float(sum(halves) / 2)
+    return float(jensenshannon(reference, found, base=2) ** 2)
 
 
-def agreeing(answers: Mapping[str, Answers]) -> NDArray[np.bool_]:
-    """For each picture that at least two models answered, whether all said the same."""
-    said = pd.DataFrame({name: pd.Series(rows.prediction, rows.picture) for name, rows in answers.items()})
-    said = said[said.notna().sum(axis=1) >= 2]
-    return (said.nunique(axis=1) == 1).to_numpy(dtype=bool)
+def models_differ(predictions: pd.DataFrame) -> NDArray[np.bool_]:
+    """Returns for each picture with predictions of two or more models whether they differ."""
+    pictures = predictions.groupby("picture")["prediction"].agg(["size", "nunique"])
+    return (pictures.loc[pictures["size"] >= 2, "nunique"] > 1).to_numpy(dtype=bool)
 
 
-def compare(reference: Window, pictures: pd.DataFrame, window: Window, settings: Monitor, classes: int) -> list[Figure]:
-    """Every figure of a window. `pictures`: MEASURES of training images; `reference`: validation images and answers."""
-    figures = compare_pictures(pictures, measure(window.images), settings) if len(window.images) else []
-    known = {name: rows for name, rows in window.answers.items() if name in reference.answers}
-    for name, rows in known.items():
-        figures += compare_answers(name, reference.answers[name], rows, settings, classes)
-        figures += compare_accuracy(name, reference, window, settings)
-    before = agreeing({name: reference.answers[name] for name in known})
-    if len(now := agreeing(known)):
-        shares = (1 - float(before.mean()), 1 - float(now.mean()))
-        effect = (shares[1] - shares[0], settings.disagreement)
-        figures.append(Figure("disagreement", "rise of a share", *shares, *effect, len(now), settings.minimum))
-    return figures
+def compare(
+    reference: Window, training: pd.DataFrame, window: Window, settings: Monitor, classes: int
+) -> list[DriftMetric]:
+    """Returns all metrics of a window.
+
+    `reference` holds the validation images, `training` the `image_features` of the training images. Models without
+    reference predictions are left out.
+    """
+    metrics = compare_features(training, image_features(window.images), settings) if len(window.images) else []
+    models = sorted({*window.predictions["model"]} & {*reference.predictions["model"]})
+    for model in models:
+        metrics += compare_model(model, reference, window, settings, classes)
+    old, new = (models_differ(side[side["model"].isin(models)]) for side in (reference.predictions, window.predictions))
+    if len(new):
+        metrics.append(rise("disagreement", old, new, settings.disagreement, settings.minimum))
+    return metrics
 
 
-def compare_pictures(reference: pd.DataFrame, found: pd.DataFrame, settings: Monitor) -> list[Figure]:
-    """Two figures for each of the MEASURES."""
-    figures = []
-    for name in MEASURES:
-        old, new = reference[name].to_numpy(), found[name].to_numpy()
-        for kind, effect, threshold in (
-            ("mean difference", mean_difference(old, new, LEAST_DEVIATION.get(name, 1e-9)), settings.mean_difference),
-            ("population stability", population_stability(old, new), settings.population_stability),
-        ):
-            means = (float(old.mean()), float(new.mean()))
-            figures.append(Figure(name, kind, *means, effect, threshold, len(new), settings.minimum))
-    return figures
+def compare_features(training: pd.DataFrame, current: pd.DataFrame, settings: Monitor) -> list[DriftMetric]:
+    """Returns two metrics for each of the FEATURES."""
+    metrics = []
+    for name in FEATURES:
+        old, new = training[name].to_numpy(), current[name].to_numpy()
+        expected, found = float(old.mean()), float(new.mean())
+        effect = mean_difference(old, new, MINIMUM_DEVIATIONS.get(name, 1e-9))
+        limits = (settings.mean_difference, len(new), settings.minimum)
+        metrics.append(DriftMetric(name, "mean difference", expected, found, effect, *limits))
+        metrics.append(stability(name, old, new, settings))
+    return metrics
 
 
-def compare_answers(name: str, old: Answers, new: Answers, settings: Monitor, classes: int) -> list[Figure]:
-    """Predicted classes, confidence and share of uncertain answers of one model."""
-    first, second = (np.bincount(rows.prediction, minlength=classes) / len(rows.prediction) for rows in (old, new))
-    uncertain = (float(old.uncertain.mean()), float(new.uncertain.mean()))
-    stability = population_stability(old.confidence, new.confidence)
-    size = (len(new.picture), settings.minimum)
-    return [
-        Figure(
-            f"classes.{name}",
-            "divergence",
-            float(first.max()),
-            float(second.max()),
-            divergence(first, second),
-            settings.divergence,
-            *size,
-        ),
-        Figure(
-            f"confidence.{name}",
-            "population stability",
-            float(old.confidence.mean()),
-            float(new.confidence.mean()),
-            stability,
-            settings.population_stability,
-            *size,
-        ),
-        Figure(
-            f"uncertain.{name}",
-            "rise of a share",
-            *uncertain,
-            uncertain[1] - uncertain[0],
-            settings.uncertain,
-            *size,
-        ),
+def compare_model(name: str, reference: Window, window: Window, settings: Monitor, classes: int) -> list[DriftMetric]:
+    """Returns the metrics of one model's classes, confidence, uncertain predictions and, with labels, accuracy."""
+    old, new = (side.predictions[side.predictions["model"] == name] for side in (reference, window))
+    before, after = (np.bincount(rows["prediction"], minlength=classes) / len(rows) for rows in (old, new))
+    confidence, uncertain = ((old[column].to_numpy(), new[column].to_numpy()) for column in ("confidence", "uncertain"))
+    expected, found = float(before.max()), float(after.max())
+    limits = (settings.divergence, len(new), settings.minimum)
+    metrics = [
+        DriftMetric(f"classes.{name}", "divergence", expected, found, divergence(before, after), *limits),
+        stability(f"confidence.{name}", *confidence, settings),
+        rise(f"uncertain.{name}", *uncertain, settings.uncertain, settings.minimum),
     ]
+    labels = window.labels[new["picture"].to_numpy(int)]
+    correct = (new["prediction"].to_numpy(int) == labels)[labels >= 0]
+    if len(correct):
+        expected = float((old["prediction"].to_numpy(int) == reference.labels[old["picture"]]).mean())
+        found, interval = float(correct.mean()), accuracy_interval(correct)
+        limits = (settings.accuracy, len(correct), settings.minimum_labels)
+        loss = expected - found
+        metrics.append(DriftMetric(f"accuracy.{name}", "loss of a share", expected, found, loss, *limits, interval))
+    return metrics
 
 
-def compare_accuracy(name: str, reference: Window, window: Window, settings: Monitor) -> list[Figure]:
-    """Accuracy of one model on labelled pictures; nothing where there is none."""
-    old, new = reference.answers[name], window.answers[name]
-    labels = window.labels[new.picture]
-    right = (new.prediction == labels)[labels >= 0]
-    if not len(right):
-        return []
-    expected, found = float((old.prediction == reference.labels[old.picture]).mean()), float(right.mean())
-    effect, interval = (expected - found, settings.accuracy), accuracy_interval(right)
-    size = (len(right), settings.minimum_labels)
-    return [Figure(f"accuracy.{name}", "loss of a share", expected, found, *effect, *size, interval)]
+def stability(name: str, old: Values, new: Values, settings: Monitor) -> DriftMetric:
+    """Returns the metric of the population stability of two samples."""
+    effect, limits = population_stability(old, new), (settings.population_stability, len(new), settings.minimum)
+    return DriftMetric(name, "population stability", float(old.mean()), float(new.mean()), effect, *limits)
 
 
-def most_unusual(pictures: pd.DataFrame, images: NDArray[np.uint8], count: int) -> list[int]:
-    """Numbers of the pictures that lie farthest from training images, in deviations of each measure; equals once."""
-    deviation = pictures.std(ddof=0).clip(lower=pd.Series(LEAST_DEVIATION).reindex(pictures.columns, fill_value=1e-9))
-    distance = ((measure(images) - pictures.mean()) / deviation).pow(2).sum(axis=1).to_numpy()
-    different: dict[bytes, int] = {}
+def rise(name: str, old: NDArray[np.bool_], new: NDArray[np.bool_], threshold: float, minimum: int) -> DriftMetric:
+    """Returns the metric of the rise of the share of True."""
+    expected, found = float(old.mean()), float(new.mean())
+    return DriftMetric(name, "rise of a share", expected, found, found - expected, threshold, len(new), minimum)
+
+
+def most_unusual(training: pd.DataFrame, images: NDArray[np.uint8], count: int) -> list[int]:
+    """Returns indices of the `count` images farthest from the training images, without duplicate images.
+
+    The distance is Euclidean, with each feature scaled by its standard deviation.
+    """
+    deviation = training.std(ddof=0).clip(
+        lower=pd.Series(MINIMUM_DEVIATIONS).reindex(training.columns, fill_value=1e-9)
+    )
+    distance = ((image_features(images) - training.mean()) / deviation).pow(2).sum(axis=1).to_numpy()
+    distinct: dict[bytes, int] = {}
     for index in np.argsort(-distance, kind="stable"):
-        different.setdefault(images[index].tobytes(), int(index))
-    return list(different.values())[:count]
+        distinct.setdefault(images[index].tobytes(), int(index))
+    return list(distinct.values())[:count]

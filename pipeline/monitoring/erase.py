@@ -1,20 +1,21 @@
-"""`python -m pipeline.monitoring.erase ID ...`: deletes pictures, answers, labels and reviews of the given requests."""
+"""`python -m pipeline.monitoring.erase ID ...`: deletes pictures, predictions, labels and reviews of requests."""
+
+import click
 
 from pipeline.console import PipelineError, run_main, say
-from pipeline.monitoring.feedback import open_database
+from pipeline.tracking import open_database
 from records import database
 
 
-def main(*request_ids: str) -> None:
-    if not request_ids:
-        raise PipelineError(
-            "name requests by the ids that their answers carry: python -m pipeline.monitoring.erase ID ..."
-        )
-    whole = [request_id.partition("-")[0] for request_id in request_ids]  # ID-3 is an answer of request ID
-    count = database.delete_requests(open_database(), whole)
+@click.command()
+@click.argument("request_ids", nargs=-1, required=True, metavar="ID...")
+def main(request_ids: tuple[str, ...]) -> None:
+    """Delete all stored data of the requests with these ids. The id is the `request_id` of the answer."""
+    requests = [request_id.partition("-")[0] for request_id in request_ids]  # ID-3 is a picture of request ID
+    count = database.delete_requests(open_database(), requests)
     if not count:
-        raise PipelineError(f"nothing is stored of {', '.join(request_ids)}")
-    say(f"{count} rows deleted; make feedback takes their pictures out of what is learnt from")
+        raise PipelineError(f"no data is stored for {', '.join(request_ids)}")
+    say(f"{count} rows deleted; run make feedback to remove the pictures from the training data")
 
 
 if __name__ == "__main__":

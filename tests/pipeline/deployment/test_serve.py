@@ -1,19 +1,19 @@
-"""What `make serve` says of who can reach the service."""
+"""The sentence of `make serve` on who can access the service."""
 
 import pytest
 
-from pipeline.deployment.serve import who_can_reach
+from pipeline.deployment.serve import describe_access
 
 
 @pytest.mark.parametrize(
-    ("host", "key", "said"),
+    ("host", "key", "text"),
     [
         ("127.0.0.1", "", "Only this machine"),
-        ("0.0.0.0", "", "Everybody"),
-        ("0.0.0.0", "a-long-key", "need the key"),
-        ("192.0.2.1", "", "DIGITS_API_KEY asks"),
+        ("0.0.0.0", "", "without a key"),
+        ("0.0.0.0", "a-long-key", "with the key"),
+        ("192.0.2.1", "", "Set DIGITS_API_KEY"),
     ],
 )
-def test_it_says_who_can_reach_it(monkeypatch: pytest.MonkeyPatch, host: str, key: str, said: str) -> None:
+def test_it_describes_the_access(monkeypatch: pytest.MonkeyPatch, host: str, key: str, text: str) -> None:
     monkeypatch.setenv("DIGITS_API_KEY", key)
-    assert said in who_can_reach(host)
+    assert text in describe_access(host)

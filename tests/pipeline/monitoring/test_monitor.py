@@ -1,8 +1,7 @@
-"""What the monitor and the corrections read from the log, on both databases; the whole stands in test_feedback_loop."""
+"""The monitor and the corrections read the prediction log, on both databases."""
 
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import sqlalchemy as sql
 
 from pipeline.monitoring import monitor
@@ -15,7 +14,7 @@ NOW = datetime.now(UTC)
 def fill(
     engine: sql.Engine, request_id: str, age: timedelta, predictions: dict[str, int], dataset: str = "mnist"
 ) -> None:
-    """A request with one picture, whose pixels are all its id's first number."""
+    """Insert a request with one picture. All its pixels have the first digit of the id as value."""
     place = {"request_id": request_id, "position": 0, "time": NOW - age}
     content = bytes([int(request_id[0])]) * 784
     shared = {"route": "/compare", "version": "1", "confidence": 0.75, "latency_ms": 1.0, "client": "c"}
@@ -33,8 +32,7 @@ def label(engine: sql.Engine, request_id: str, value: int | None) -> int:
         return connection.execute(database.labels.insert().values(row)).inserted_primary_key[0]
 
 
-def test_a_window_holds_the_newest_pictures_with_answers_and_labels(database_url: str) -> None:
-    engine = database.open_store()
+def test_a_window_holds_the_newest_pictures_with_answers_and_labels(engine: sql.Engine) -> None:
     fill(engine, "1", timedelta(hours=1), {"mlp": 3, "cnn": 4})
     fill(engine, "2", timedelta(hours=2), {"cnn": 5})
     fill(engine, "3", timedelta(hours=3), {"cnn": 6})
@@ -45,23 +43,25 @@ def test_a_window_holds_the_newest_pictures_with_answers_and_labels(database_url
     window = monitor.read_window(engine, "mnist", NOW - timedelta(hours=24), 2)
     assert window.images.shape == (2, 28, 28) and window.images[:, 0, 0].tolist() == [1, 2]
     assert window.labels.tolist() == [-1, 9]
-    assert window.answers.keys() == {"mlp", "cnn"}
-    cnn, mlp = window.answers["cnn"], window.answers["mlp"]
-    order = np.argsort(cnn.picture)
-    assert cnn.picture[order].tolist() == [0, 1] and cnn.prediction[order].tolist() == [4, 5]
-    assert (mlp.picture.tolist(), mlp.prediction.tolist(), mlp.uncertain.tolist()) == ([0], [3], [True])
-    assert cnn.confidence.tolist() == [0.75, 0.75]
+    columns = ["model", "picture", "prediction", "confidence", "uncertain"]
+    rows = window.predictions.sort_values(["model", "picture"])[columns].to_numpy().tolist()
+    assert rows == [["cnn", 0, 4, 0.75, False], ["cnn", 1, 5, 0.75, False], ["mlp", 0, 3, 0.75, True]]
     everything = monitor.read_window(engine, "mnist", NOW - timedelta(hours=24), 10)
     assert len(everything.images) == 3
 
 
-def test_a_window_without_requests_is_empty(database_url: str) -> None:
-    window = monitor.read_window(database.open_store(), "mnist", NOW, 10)
-    assert window.images.shape == (0, 28, 28) and not window.answers and not len(window.labels)
+def test_a_window_without_requests_is_empty(engine: sql.Engine) -> None:
+    window = monitor.read_window(engine, "mnist", NOW, 10)
+    assert window.images.shape == (0, 28, 28) and not len(window.predictions) and not len(window.labels)
 
 
-def test_labels_come_with_their_picture_and_the_newest_decision(database_url: str) -> None:
-    engine = database.open_store()
+def test_pictures_without_predictions_and_labels_are_read(engine: sql.Engine) -> None:
+    fill(engine, "1", timedelta(0), {})
+    window = monitor.read_window(engine, "mnist", NOW - timedelta(hours=1), 10)
+    assert window.labels.tolist() == [-1] and len(window.images) == 1 and not len(window.predictions)
+
+
+def test_labels_are_read_with_their_picture_and_the_newest_review(engine: sql.Engine) -> None:
     for number in "1234":
         fill(engine, number, timedelta(0), {"cnn": 1}, dataset="other" if number == "4" else "mnist")
     numbers = {request_id: label(engine, request_id, int(request_id)) for request_id in "1234"}
@@ -73,4 +73,5 @@ def test_labels_come_with_their_picture_and_the_newest_decision(database_url: st
     frame, images = read_labels(engine, "mnist")
     assert frame["label"].tolist() == [1, 2] and frame["review"].tolist() == [None, False]
     assert frame["digest"].tolist() == ["1" * 64, "2" * 64] and images[:, 0, 0].tolist() == [1, 2]
+    assert read_labels(engine, "other")[0]["review"].tolist() == [None]
     assert read_labels(engine, "kmnist")[1].shape == (0, 28, 28)
