@@ -1,16 +1,12 @@
-"""Stage `corrupt`: images distorted in known ways, and pictures that are no digit, once for all models."""
+"""Stage `corrupt`: writes corrupted, varied and out-of-distribution images, on which every model is evaluated."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.console import run_main, say
 from pipeline.data.splits import load_split
-from pipeline.evaluation.corruptions import (
-    CORRUPTIONS,
-    corrupt,
-    from_bytes,
-)
-from pipeline.evaluation.ood_samples import in_place, make_ood_samples
+from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt, from_bytes
+from pipeline.evaluation.ood_samples import make_ood_samples, to_mnist_geometry
 from pipeline.evaluation.variations import vary
 from pipeline.files import replacing
 from pipeline.params import load_params
@@ -19,25 +15,25 @@ from pipeline.paths import DERIVED
 
 def main() -> None:
     settings = load_params().corrupt
-    val, test = load_split("val"), load_split("test")
-    images = test.images[: settings.images]
-    save("corrupted", {name: corrupt(images, name, settings.seed) for name in CORRUPTIONS})
-    chosen = val.images[: settings.validation_images]
-    save("corrupted_val", {name: corrupt(chosen, name, settings.seed + 1) for name in CORRUPTIONS})
-    few = from_bytes(test.images[: settings.sensitivity_images])
-    random = np.random.default_rng(settings.seed)
-    save("varied", {f"{name} {amount:g}": v for name, by in vary(few, random).items() for amount, v in by.items()})
-    strange, kinds = make_ood_samples(settings.ood_samples, val.images, settings.seed)
-    placed = np.stack([in_place(digit) for digit in val.images[::2]])  # the half that fits the score
-    save("ood_samples", {"images": strange, "kinds": kinds, "placed": placed})
-    counted = f"{len(images):,} test and {len(chosen):,} validation images"
-    say(f"{len(CORRUPTIONS)} corruptions of {counted}, {len(strange):,} pictures of no digit")
+    val, test = load_split("val").images, load_split("test").images
+    for file, images, seed in (
+        ("corrupted", test[: settings.images], settings.seed),
+        ("corrupted_val", val[: settings.validation_images], settings.seed + 1),
+    ):
+        save(file, {name: corrupt(images, name, seed) for name in CORRUPTIONS})
+        say(f"{file}: {len(CORRUPTIONS)} corruptions of {len(images):,} images")
+    varied = vary(from_bytes(test[: settings.sensitivity_images]), np.random.default_rng(settings.seed))
+    save("varied", {f"{name} {amount:g}": array for name, by in varied.items() for amount, array in by.items()})
+    ood_images, kinds = make_ood_samples(settings.ood_samples, val, settings.seed)
+    placed = np.stack([to_mnist_geometry(digit) for digit in val[::2]])  # the half on which the OOD score is fitted
+    save("ood_samples", {"images": ood_images, "kinds": kinds, "placed": placed})
+    say(f"ood_samples: {len(ood_images):,} out-of-distribution images")
 
 
 def save(name: str, arrays: dict[str, NDArray[np.generic]]) -> None:
     """Write `data/derived/NAME.npz`."""
     with replacing(DERIVED / f"{name}.npz") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # names are keywords
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # array names are keyword arguments
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""How good a model is: metrics, calibration, robustness, out-of-distribution detection, model selection."""
+"""Evaluation of models: metrics, calibration, robustness, out-of-distribution detection, model selection."""

@@ -1,11 +1,10 @@
-"""Fitting the score for what is no digit: on half of the validation digits and half of the made pictures."""
+"""Fit and evaluate the out-of-distribution (OOD) score of a model."""
 
 import warnings
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
@@ -13,90 +12,85 @@ from sklearn.preprocessing import StandardScaler
 from pipeline.data.splits import Split
 from pipeline.paths import DERIVED
 from recognition.classifier import Classifier
-from recognition.out_of_distribution import (
-    ARRAYS,
-    Floats,
-    Images,
-    OODScore,
-    Probabilities,
-    features,
-    picture_measures,
-)
+from recognition.out_of_distribution import ARRAYS, Floats, Images, OODScore, Probabilities, features, image_measures
 
-PRIOR = 10  # images: a class with few of them borrows from all classes
-UNITS = 32
+PRIOR = 10  # images: weight of the statistics of all classes in those of each class
+HIDDEN_UNITS = 32
 WEIGHT_DECAY = 0.1
 EPOCHS = 60
 
 
-def fit_and_test(
-    classifier: Classifier, answers: dict[str, Probabilities], splits: dict[str, Split], refused: float
+def fit_and_evaluate(
+    classifier: Classifier,
+    probabilities: dict[str, Probabilities],
+    splits: dict[str, Split],
+    false_rejection_rate: float,
 ) -> tuple[OODScore, dict[str, float]]:
-    """The score for one model, and its rates on digits and made pictures that it was not fitted on.
+    """Fit the OOD score of one model, and measure its error rates on images that it was not fitted on.
 
-    `answers`: the model's probabilities for the images of `splits`, "val" and "test". Every other validation digit and
-    made picture fits the score; the other validation digits choose the threshold, which refuses a share of `refused`
-    of them. Digits are shown as they are and as the service would place them, so that the placing is no mark of one.
+    `probabilities`: of the model, (n, classes), for the images of the splits "val" and "test". The score is fitted on
+    every second validation image and on half of the OOD images of each kind. The other validation images set the
+    threshold, which rejects the share `false_rejection_rate` of them. The fit sees each digit both as it is and as the
+    service centres it, so that the score does not depend on the centring.
     """
-    with np.load(DERIVED / "ood_samples.npz") as content:
-        strange, kinds, placed = content["images"], content["kinds"], content["placed"]
-    strange_answers = classifier.probabilities(strange)
-    fitted = np.arange(len(strange)) // len(set(kinds)) % 2 == 0  # kinds take turns: half of each
-    val, test = splits["val"].images, splits["test"].images
-    digits = np.concatenate([val[::2], placed])
-    digit_answers = np.concatenate([answers["val"][::2], classifier.probabilities(placed)])
-    score = fit_score(digits, digit_answers, strange[fitted], strange_answers[fitted])
-    threshold = float(np.quantile(score(answers["val"][1::2], val[1::2]), 1 - refused, method="higher"))
+    with np.load(DERIVED / "ood_samples.npz") as arrays:
+        ood_images, kinds, placed = arrays["images"], arrays["kinds"], arrays["placed"]
+    ood_probabilities = classifier.probabilities(ood_images)
+    fitted = np.arange(len(ood_images)) // len(set(kinds)) % 2 == 0  # the kinds come in rotation: half of each
+    digits = np.concatenate([splits["val"].images[::2], placed])
+    digit_probabilities = np.concatenate([probabilities["val"][::2], classifier.probabilities(placed)])
+    score = fit_score(digits, digit_probabilities, ood_images[fitted], ood_probabilities[fitted])
+    held_out = probabilities["val"][1::2], splits["val"].images[1::2]
+    threshold = float(np.quantile(score(*held_out), 1 - false_rejection_rate, method="higher"))
     score = replace(score, threshold=threshold)
-    accepted = ~score.rejects(strange_answers[~fitted], strange[~fitted])
-    rates = {
-        "false_rejections_test": float(score.rejects(answers["test"], test).mean()),
-        "false_rejections_val": float(score.rejects(answers["val"][1::2], val[1::2]).mean()),
+    accepted, kinds = ~score.rejects(ood_probabilities[~fitted], ood_images[~fitted]), kinds[~fitted]
+    return score, {
+        "false_rejections_test": float(score.rejects(probabilities["test"], splits["test"].images).mean()),
+        "false_rejections_val": float(score.rejects(*held_out).mean()),
         "accepted": float(accepted.mean()),
+        **{f"{kind}_accepted": float(accepted[kinds == kind].mean()) for kind in sorted(set(kinds))},
     }
-    by_kind = {f"{kind}_accepted": float(accepted[kinds[~fitted] == kind].mean()) for kind in sorted(set(kinds))}
-    return score, rates | by_kind
 
 
 def fit_score(
-    digits: Images, digit_answers: Probabilities, strange: Images, strange_answers: Probabilities
+    digits: Images, digit_probabilities: Probabilities, ood_images: Images, ood_probabilities: Probabilities
 ) -> OODScore:
-    """A score without a threshold from pictures, uint8 (n, 28, 28), and the model's answers to them, (n, classes)."""
-    mean, deviation = class_statistics(picture_measures(digits), digit_answers)
-    pairs = ((digit_answers, digits), (strange_answers, strange))
-    found = np.vstack([features(answers, images, mean, deviation) for answers, images in pairs])
-    scaler = StandardScaler().fit(found)
+    """Fit a score, still without a threshold, to images, uint8 (n, 28, 28), and their probabilities, (n, classes)."""
+    mean, deviation = class_statistics(image_measures(digits), digit_probabilities)
+    pairs = ((digit_probabilities, digits), (ood_probabilities, ood_images))
+    inputs = np.vstack([features(probabilities, images, mean, deviation) for probabilities, images in pairs])
+    scaler = StandardScaler().fit(inputs)
     network = MLPClassifier(
-        (UNITS,), alpha=WEIGHT_DECAY, max_iter=EPOCHS, learning_rate_init=0.003, batch_size=200, random_state=0
+        (HIDDEN_UNITS,), alpha=WEIGHT_DECAY, max_iter=EPOCHS, learning_rate_init=0.003, batch_size=200, random_state=0
     )
-    with warnings.catch_warnings():  # stopping after EPOCHS is meant
+    with warnings.catch_warnings():  # training ends after EPOCHS, converged or not
         warnings.simplefilter("ignore", ConvergenceWarning)
-        network.fit(scaler.transform(found), np.repeat([0, 1], [len(digits), len(strange)]))
+        network.fit(scaler.transform(inputs), np.repeat([0, 1], [len(digits), len(ood_images)]))
     (first, second), (first_bias, second_bias) = network.coefs_, network.intercepts_
-    hidden = first / scaler.scale_[:, None]  # the scaling inside the weights
+    hidden = first / scaler.scale_[:, None]  # the scaling becomes part of the weights
     hidden_bias = first_bias - scaler.mean_ @ hidden
     hidden, hidden_bias, output = (np.asarray(part, np.float32) for part in (hidden, hidden_bias, second[:, 0]))
     return OODScore(mean, deviation, hidden, hidden_bias, output, float(second_bias[0]), threshold=np.inf)
 
 
-def class_statistics(measures: Floats, answers: Probabilities) -> tuple[Floats, Floats]:
-    """Mean and deviation of each measure by predicted class, (classes, measures), drawn towards all classes'."""
-    everyone, spread = measures.mean(axis=0), measures.std(axis=0) + 1e-3
-    predicted, means, deviations = answers.argmax(axis=1), [], []
-    for label in range(answers.shape[1]):
+def class_statistics(measures: Floats, probabilities: Probabilities) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each measure for each predicted class, (classes, measures).
+
+    Both are shrunk towards those of all classes, with the weight of PRIOR images.
+    """
+    overall_mean, overall_deviation = measures.mean(axis=0), measures.std(axis=0) + 1e-3
+    predicted, means, deviations = probabilities.argmax(axis=1), [], []
+    for label in range(probabilities.shape[1]):
         own = measures[predicted == label]
-        mean = (own.sum(axis=0) + PRIOR * everyone) / (len(own) + PRIOR)
-        variance = (((own - mean) ** 2).sum(axis=0) + PRIOR * spread**2) / (len(own) + PRIOR)
+        mean = (own.sum(axis=0) + PRIOR * overall_mean) / (len(own) + PRIOR)
+        variance = (((own - mean) ** 2).sum(axis=0) + PRIOR * overall_deviation**2) / (len(own) + PRIOR)
         means.append(mean)
         deviations.append(np.sqrt(variance))
     return np.stack(means).astype(np.float32), np.stack(deviations).astype(np.float32)
 
 
 def to_card(score: OODScore) -> dict[str, Any]:
-    """The score as plain lists for a model's card, five significant digits each."""
-
-    def short(values: NDArray[np.floating[Any]]) -> Any:
-        return np.vectorize(lambda value: float(f"{value:.5g}"))(values).tolist()
-
-    arrays = {name: short(getattr(score, name)) for name in ARRAYS}
+    """The score as JSON content for model.json, rounded to five significant digits; `OODScore.from_card` reads it."""
+    shorten = np.vectorize(lambda value: float(f"{value:.5g}"))
+    arrays = {name: shorten(getattr(score, name)).tolist() for name in ARRAYS}
     return {**arrays, "bias": round(score.bias, 5), "threshold": round(score.threshold, 5)}

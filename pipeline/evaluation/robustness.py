@@ -1,44 +1,38 @@
-"""How a model fares on the changed images that the stage `corrupt` made."""
+"""Accuracy of a model on the altered images that the stage `corrupt` writes."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluation.statistics import Labels
+from pipeline.evaluation.calibration import Labels
+from pipeline.evaluation.statistics import Correct
 from pipeline.paths import DERIVED
 from recognition.classifier import Classifier
 
-Curves = dict[str, list[dict[str, float]]]
-
 
 def corruption_errors(classifier: Classifier, labels: Labels) -> dict[str, float]:
-    """Share of wrong answers on each corruption, after their mean; `labels`: of the test images, in their order."""
-    with np.load(DERIVED / "corrupted.npz") as corrupted:
-        errors = {name: _error(classifier, corrupted[name], labels) for name in corrupted.files}
+    """Mean error rate under corruption, then the error rate of each corruption; `labels`: of the test images."""
+    errors = {name: float((~correct).mean()) for name, correct in _correct(classifier, "corrupted", labels).items()}
     return {"mean_error": float(np.mean(list(errors.values()))), **errors}
 
 
-def right_when_corrupted(classifier: Classifier, labels: Labels) -> NDArray[np.float32]:
-    """For each of the first validation images the share of corruptions under which it is answered right, (n,)."""
-    with np.load(DERIVED / "corrupted_val.npz") as corrupted:
-        right = [
-            classifier.probabilities(corrupted[name]).argmax(axis=1) == labels[: len(corrupted[name])]
-            for name in corrupted.files
-        ]
-    share: NDArray[np.float32] = np.mean(right, axis=0, dtype=np.float32)
+def corruption_accuracy(classifier: Classifier, labels: Labels) -> NDArray[np.float32]:
+    """Share of corruptions under which each validation image is classified correctly, (n,)."""
+    correct = list(_correct(classifier, "corrupted_val", labels).values())
+    share: NDArray[np.float32] = np.mean(correct, axis=0, dtype=np.float32)
     return share
 
 
-def sensitivity(classifier: Classifier, labels: Labels) -> Curves:
-    """For each property (shift, rotation, scale, stroke) the error at each amount of change, as a curve."""
-    curves: Curves = {}
-    with np.load(DERIVED / "varied.npz") as varied:
-        for key in varied.files:
-            name, amount = key.split()
-            point = {"amount": float(amount), "error": _error(classifier, varied[key], labels)}
-            curves.setdefault(name, []).append(point)
+def sensitivity(classifier: Classifier, labels: Labels) -> dict[str, list[dict[str, float]]]:
+    """Error rate by amount of shift, rotation, scaling and stroke width: one curve for each property."""
+    curves: dict[str, list[dict[str, float]]] = {}
+    for key, correct in _correct(classifier, "varied", labels).items():
+        name, amount = key.split()
+        curves.setdefault(name, []).append({"amount": float(amount), "error": float((~correct).mean())})
     return curves
 
 
-def _error(classifier: Classifier, images: np.ndarray, labels: Labels) -> float:
-    answers = classifier.probabilities(images).argmax(axis=1)
-    return float((answers != labels[: len(images)]).mean())
+def _correct(classifier: Classifier, file: str, labels: Labels) -> dict[str, Correct]:
+    """Whether each image is classified correctly, bool (n,), for each array of `data/derived/FILE.npz`."""
+    with np.load(DERIVED / f"{file}.npz") as arrays:
+        predictions = {key: classifier.probabilities(arrays[key]).argmax(axis=1) for key in arrays.files}
+    return {key: predicted == labels[: len(predicted)] for key, predicted in predictions.items()}

@@ -1,1 +1,1 @@
-"""What people read: charts, report pages, model cards, differences of metrics."""
+"""Reports: charts, HTML pages, model cards, changes of metrics."""

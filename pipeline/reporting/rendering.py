@@ -1,4 +1,4 @@
-"""Turning figures into the pages that people read: Jinja2 templates, and charts that follow light and dark."""
+"""HTML and Markdown reports from Jinja2 templates."""
 
 import base64
 import io
@@ -15,7 +15,7 @@ from pipeline.reporting.palette import COLOURS
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template of `pipeline/reporting/templates`; a value that is not given raises."""
+    """Render a template of `pipeline/reporting/templates`; raises jinja2.UndefinedError for a missing value."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=template.endswith(".html"),
@@ -23,16 +23,15 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["picture"] = picture
+    environment.filters["picture"] = image_element
     colours = Markup(" ".join(f"--model-{index}: {colour};" for index, colour in enumerate(COLOURS)))
     return environment.get_template(template).render(colours=colours, **values)
 
 
-def picture(image: NDArray[np.uint8], alt: str) -> Markup:
-    """An <img> that holds uint8 (28, 28), ink bright, as a PNG inside the page."""
+def image_element(image: NDArray[np.uint8], alt: str) -> Markup:
+    """An <img> element with the image, uint8 (28, 28) with bright ink, embedded as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", optimize=True)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return Markup('<img class="digit" width="56" height="56" alt="{}" src="data:image/png;base64,{}">').format(
-        alt, data
-    )
+    element = Markup('<img class="digit" width="56" height="56" alt="{}" src="data:image/png;base64,{}">')
+    return element.format(alt, data)

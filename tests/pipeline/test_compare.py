@@ -1,4 +1,4 @@
-"""The report on constructed results: one model, three, and classes with long names; looked at in a real browser."""
+"""The comparison report of constructed results, in a real browser: one model, three models, long names."""
 
 import json
 import os
@@ -14,36 +14,36 @@ from playwright.sync_api import Browser
 from pipeline import compare
 from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import Split, save_split
-from pipeline.evaluation import metrics
 from pipeline.evaluation.corruptions import CORRUPTIONS
+from pipeline.evaluation.metrics import compute_metrics
 from pipeline.evaluation.ood_samples import KINDS
 from pipeline.files import read_json, write_json
 from pipeline.params import Params, load_params
-from pipeline.reporting.charts import UNITS, accuracy_against
+from pipeline.reporting.charts import UNITS
 from tests.conftest import drawn_digits
 
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", "screenshots"))
 Report = Callable[[str, list[str]], Path]
 
 
-def measured(labels: np.ndarray, wrong: int, dataset: str, folder: Path) -> None:
-    """Results of a model that errs on the first `wrong` images of each split, in the form that `evaluate` leaves."""
+def write_results(labels: np.ndarray, errors: int, dataset: str, folder: Path) -> None:
+    """Results of a model that misclassifies the first `errors` images of each split, as `evaluate` writes them."""
     probabilities = np.full((len(labels), 10), 0.01, np.float32) + 0.9 * np.eye(10, dtype=np.float32)[labels]
-    probabilities[:wrong] = np.roll(probabilities[:wrong], 1, axis=1)
+    probabilities[:errors] = np.roll(probabilities[:errors], 1, axis=1)
     entry = load_dataset(dataset)
     if entry.contested_labels:
         entry = entry.model_copy(update={"contested_labels": [0]})
     split = Split(dataset, np.zeros((len(labels), 28, 28), np.uint8), labels)
-    answers, splits = dict.fromkeys(("test", "val"), probabilities), dict.fromkeys(("test", "val"), split)
-    evaluation = metrics.judge(answers, splits, entry, 0.5, load_params().evaluate)
+    splits = dict.fromkeys(("test", "val"), split)
+    evaluation = compute_metrics(dict.fromkeys(splits, probabilities), splits, entry, 0.5, load_params().evaluate)
     rates = ["false_rejections_test", "false_rejections_val", "accepted", *(f"{k}_accepted" for k in KINDS)]
     evaluation["metrics"]["robustness"] = {"mean_error": 0.3, **dict.fromkeys(CORRUPTIONS, 0.3)}
-    evaluation["metrics"]["not_a_digit"] = dict.fromkeys(rates, 0.01)
+    evaluation["metrics"]["out_of_distribution"] = dict.fromkeys(rates, 0.01)
     curve = [{"amount": 0.0, "error": 0.1}, {"amount": 1.0, "error": 0.2}]
     write_json(
         folder / "evaluation.json", {**evaluation, "digest": "0" * 64, "sensitivity": dict.fromkeys(UNITS, curve)}
     )
-    cost = {"parameters": 10, "multiply_adds": 1000 + wrong, "bytes": 5000, "format": "x", "latency_median_us": 5.0}
+    cost = {"parameters": 10, "multiply_adds": 1000 + errors, "bytes": 5000, "format": "x", "latency_median_us": 5.0}
     write_json(folder / "cost.json", cost)
     shares = np.full(len(labels), 0.5, np.float32)
     np.savez(folder / "predictions.npz", val=probabilities, test=probabilities, right_when_corrupted=shares)
@@ -51,14 +51,14 @@ def measured(labels: np.ndarray, wrong: int, dataset: str, folder: Path) -> None
 
 @pytest.fixture
 def report(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
-    """Makes the report for some models of a dataset; each errs on ten images more than the one before."""
+    """Writes the report for models of a dataset; each misclassifies ten images more than the one before."""
 
     def make(dataset: str, names: list[str]) -> Path:
         images, labels = drawn_digits(30)
         for split in ("train", "val", "test"):
             save_split(split, Split(dataset, images, labels))
         for index, name in enumerate(names):
-            measured(labels, 2 + 10 * index, dataset, workspace / "evaluations" / name)
+            write_results(labels, 2 + 10 * index, dataset, workspace / "evaluations" / name)
             columns = {key: [0.5, 0.25] for key in ("loss", "val_loss", "accuracy", "val_accuracy")}
             (workspace / "models" / name).mkdir(parents=True, exist_ok=True)
             pd.DataFrame({"epoch": [0, 1], **columns}).to_csv(workspace / "models" / name / "history.csv")
@@ -82,7 +82,7 @@ def report(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
     ],
     ids=["one model", "three models", "long names"],
 )
-def test_the_report_stands_in_a_browser(report: Report, browser: Browser, dataset: str, names: list[str]) -> None:
+def test_the_report_in_a_browser(report: Report, browser: Browser, dataset: str, names: list[str]) -> None:
     folder = report(dataset, names)
     for width, scheme in ((360, "light"), (360, "dark"), (1280, "light"), (1280, "dark")):
         page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
@@ -106,7 +106,7 @@ def test_the_report_stands_in_a_browser(report: Report, browser: Browser, datase
         assert [url for url in seen if not url.startswith(("file:", "data:"))] == []
 
 
-def test_the_report_links_to_nothing_outside(report: Report) -> None:
+def test_the_report_has_no_external_links(report: Report) -> None:
     page = (report("mnist", ["mlp", "cnn"]) / "comparison.html").read_text()
     assert not re.search(r'(src|href)="(?!#|data:)|url\((?!#)|@import|<script|<link', page)
     assert set(re.findall(r"https?://[^\"' <]+", page)) <= {
@@ -115,20 +115,20 @@ def test_the_report_links_to_nothing_outside(report: Report) -> None:
     }
 
 
-def test_the_verdict_comes_first_and_the_pictures_say_who_is_right(report: Report) -> None:
+def test_the_headline_comes_first_and_images_show_correct_predictions(report: Report) -> None:
     folder = report("mnist", ["mlp", "cnn"])
     comparison = read_json(folder / "comparison.json")
     page, short = (folder / "comparison.html").read_text(), (folder / "comparison.md").read_text()
     assert comparison["headline"].startswith("Use mlp")
     assert page.index(comparison["headline"]) < page.index("<table") and comparison["headline"] in short
-    only_mlp = page.split("<h2>Only mlp is right</h2>")[1].split("<h2>")[0]
+    only_mlp = page.split("<h2>Only mlp is correct</h2>")[1].split("<h2>")[0]
     assert only_mlp.count("<img") == 10 and only_mlp.count("✓") == only_mlp.count("✗") == 10
-    assert "None." in page.split("<h2>Only cnn is right</h2>")[1]
-    assert page.split("<h2>Most confident mistakes of cnn</h2>")[1].split("<h2>")[0].count("<img") == 12
+    assert "None." in page.split("<h2>Only cnn is correct</h2>")[1]
+    assert page.split("<h2>Most confident errors of cnn</h2>")[1].split("<h2>")[0].count("<img") == 12
     assert len(list((folder / "comparison.charts").glob("*.svg"))) == 13
 
 
-def test_reference_models_join_the_charts_where_there_are_any(report: Report, workspace: Path) -> None:
+def test_reference_models_appear_in_the_charts(report: Report, workspace: Path) -> None:
     entry = {"name": "LeNet-5", "accuracy": 0.9905, "multiply_adds": 341_000, "bytes": 240_000}
     (workspace / "docs").mkdir()
     (workspace / "docs" / "references.json").write_text(json.dumps({"models": [entry, {**entry, "dataset": "KMNIST"}]}))
@@ -141,21 +141,3 @@ def test_the_report_has_the_same_bytes_every_time(report: Report, workspace: Pat
     first = (report("mnist", ["mlp"]) / "comparison.html").read_bytes()
     compare.main()
     assert (workspace / "reports" / "comparison.html").read_bytes() == first
-
-
-def test_names_in_a_crowded_chart_cover_neither_points_nor_each_other() -> None:
-    model = {"accuracy": 0.9934, "accuracy_low": 0.9916, "accuracy_high": 0.9948, "size": 2900}
-    others = [
-        {"name": "convolutions-and-dropout", "size": 2600, "accuracy": 0.9943},
-        {"name": "three-convolutions", "size": 2800, "accuracy": 0.9935},
-        {"name": "convolutions-and-norm", "size": 2600, "accuracy": 0.9925},
-        {"name": "small", "size": 50, "accuracy": 0.97},
-    ]
-    figure = accuracy_against("size", "size", {"mlp": model}, others)
-    axis = figure.axes[0]
-    boxes = [text.get_window_extent() for text in axis.texts]
-    points = [axis.transData.transform((row["size"], 100 * row["accuracy"])) for row in (model, *others)]
-    assert [text.get_text() for text in axis.texts] == ["mlp", *(row["name"] for row in others)]
-    assert all(box.count_overlaps(boxes) == 1 for box in boxes)  # itself
-    assert not any(box.contains(x, y) for box in boxes for x, y in points)
-    assert all(axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1 for box in boxes)

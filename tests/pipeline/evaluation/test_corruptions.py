@@ -1,4 +1,4 @@
-"""Corruptions and variations: shape, type, range, the same bytes from the same seed, and what each is meant to do."""
+"""Corruptions, variations and OOD samples: shape, dtype, range, reproducibility and effect."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_the_fifteen_of_the_benchmark() -> None:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_corruption_keeps_the_form_changes_the_image_and_repeats_itself(name: str) -> None:
+def test_a_corruption_keeps_the_shape_changes_the_image_and_is_reproducible(name: str) -> None:
     before = IMAGES.copy()
     changed = corrupt(IMAGES, name, 0)
     assert changed.shape == IMAGES.shape and changed.dtype == np.uint8
@@ -39,19 +39,19 @@ def test_brightness_and_stripe_by_hand() -> None:
     assert (striped[:, 11:17] == 255).all() and striped.sum() == 28 * 6 * 255
 
 
-def test_impulse_noise_changes_the_share_it_says() -> None:
+def test_impulse_noise_changes_a_fifth_of_the_pixels() -> None:
     grey = np.full((20, 28, 28), 128, np.uint8)
     assert (corrupt(grey, "impulse_noise", 0) != 128).mean() == pytest.approx(0.2, abs=0.02)
 
 
-def test_shot_noise_keeps_the_mean_and_the_dark() -> None:
+def test_shot_noise_keeps_the_mean_and_black_pixels() -> None:
     images = np.full((50, 28, 28), 100, np.uint8)
     images[:, :14] = 0
     noisy = corrupt(images, "shot_noise", 0)
     assert noisy[:, :14].max() == 0 and noisy[:, 14:].mean() == pytest.approx(100, abs=1)
 
 
-def test_affine_maps_move_the_centre_of_mass_as_they_say() -> None:
+def test_translation_scaling_and_rotation_have_the_stated_amounts() -> None:
     dot = np.zeros((200, 28, 28), np.uint8)
     dot[:, 13:15, 13:15] = 255
     moved = corrupt(dot, "translate", 0)
@@ -68,13 +68,13 @@ def test_lines_only_add_ink() -> None:
         assert (corrupt(IMAGES, name, 0) >= IMAGES).all()
 
 
-def test_plasma_fills_its_range() -> None:
+def test_plasma_ranges_from_0_to_1() -> None:
     clouds = plasma(5, np.random.default_rng(0))
     assert clouds.shape == (5, 32, 32)
     assert (clouds.min(axis=(1, 2)) == 0).all() and (clouds.max(axis=(1, 2)) == 1).all()
 
 
-def test_variations_by_nothing_leave_the_image_and_others_do_what_they_say() -> None:
+def test_variations_have_the_stated_amounts_and_zero_changes_nothing() -> None:
     varied = vary(IMAGES.astype(np.float32) / 255, np.random.default_rng(0))
     for name, nothing in (("shift", 0), ("rotation", 0), ("scale", 1), ("stroke", 0)):
         assert np.array_equal(varied[name][nothing], IMAGES)
@@ -87,7 +87,7 @@ def test_variations_by_nothing_leave_the_image_and_others_do_what_they_say() -> 
     assert (vary(dot, np.random.default_rng(0))["stroke"][2] > 0).sum() == 9  # two pixels wider: 3x3 from one
 
 
-def test_pictures_of_no_digit_come_in_turns_and_repeat_themselves() -> None:
+def test_ood_samples_come_in_rotation_and_are_reproducible() -> None:
     images, kinds = make_ood_samples(23, IMAGES, 0)
     assert images.shape == (23, 28, 28) and images.dtype == np.uint8
     assert kinds[:6].tolist() == [*KINDS, "noise"]

@@ -1,0 +1,68 @@
+"""Metrics of one model, against values computed by hand or by scikit-learn."""
+
+import numpy as np
+import pytest
+import scipy.special
+import sklearn.metrics
+
+from pipeline.data.datasets import load_dataset
+from pipeline.data.splits import Split
+from pipeline.evaluation import metrics
+from pipeline.params import load_params
+
+PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]], np.float32)
+LABELS = np.array([0, 1, 1, 2])
+
+
+def test_cross_entropy_and_brier_score() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 10, 4000)
+    probabilities = scipy.special.softmax(random.normal(size=(4000, 10)) + 2.5 * np.eye(10)[labels], axis=1)
+    computed = metrics.split_metrics(probabilities, labels, 15)
+    assert computed["cross_entropy"] == pytest.approx(sklearn.metrics.log_loss(labels, probabilities))
+    assert computed["brier"] == pytest.approx(((probabilities - np.eye(10)[labels]) ** 2).sum(axis=1).mean())
+
+
+def test_a_probability_of_zero_gives_a_finite_cross_entropy() -> None:
+    assert 80 < metrics.cross_entropy(np.array([[1.0, 0.0]], np.float32), np.array([1])) < 100
+
+
+def test_the_metrics_of_a_split_begin_with_the_accuracy() -> None:
+    computed = metrics.split_metrics(PROBABILITIES, LABELS, 15)
+    assert next(iter(computed)) == "accuracy"
+    assert computed["accuracy"] == 0.75
+    assert computed["accuracy_low"] < 0.75 < computed["accuracy_high"]
+
+
+def test_per_class_by_hand() -> None:
+    tables = metrics.per_class(PROBABILITIES, LABELS, ["a", "b", "c"])
+    assert tables["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+    assert tables["classes"]["a"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "images": 1}
+    assert tables["classes"]["b"]["recall"] == 0.5
+
+
+def test_a_class_without_images_is_listed() -> None:
+    assert metrics.per_class(PROBABILITIES, LABELS, ["a", "b", "c", "d"])["classes"]["d"]["images"] == 0
+
+
+def test_metrics_of_the_test_split_by_hand() -> None:
+    dataset = load_dataset("mnist").model_copy(update={"classes": ["a", "b", "c"], "contested_labels": [1]})
+    splits = dict.fromkeys(("test", "val"), Split("mnist", np.zeros((4, 28, 28), np.uint8), LABELS.astype(np.uint8)))
+    probabilities = dict.fromkeys(splits, PROBABILITIES)
+    settings = load_params().evaluate
+    test = metrics.compute_metrics(probabilities, splits, dataset, 1.0, settings)["metrics"]["test"]
+    assert test["accuracy_without_contested_labels"] == 1.0  # the label of the only error is contested
+    assert (test["coverage_above_threshold"], test["accuracy_above_threshold"]) == (0.75, 1.0)  # above 0.7
+    assert test["ece_before_temperature"] == pytest.approx(test["ece"])
+    uncontested = dataset.model_copy(update={"contested_labels": []})
+    test = metrics.compute_metrics(probabilities, splits, uncontested, 1.0, settings)["metrics"]["test"]
+    assert "accuracy_without_contested_labels" not in test
+
+
+def test_rounding_keeps_six_decimals() -> None:
+    assert metrics.rounded({"a": 0.12345678, "b": [1, "x", None]}) == {"a": 0.123457, "b": [1, "x", None]}
+
+
+def test_the_contested_labels_of_mnist_are_test_images() -> None:
+    contested = load_dataset("mnist").contested_labels
+    assert len(set(contested)) == 15 and max(contested) < 10_000
