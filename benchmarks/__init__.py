@@ -1,1 +1,1 @@
-"""What measures: scripts that print tables; run from the repository's root."""
+"""Benchmarks: scripts that measure and print tables. Run them from the root of the repository."""

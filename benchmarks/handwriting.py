@@ -1,9 +1,9 @@
-"""How many of a folder's handwritten digits are read right, through a running service or in process.
+"""Measures the accuracy on images of handwritten digits and numbers, with a running service or in process.
 
     python benchmarks/handwriting.py --data DIR --url http://127.0.0.1:3000
     python benchmarks/handwriting.py --data DIR --model models/cnn/model.tflite
 
-DIR holds digits.csv (file, label, source, paper) and, if there are any, numbers.csv (file, truth); files are named
+DIR contains digits.csv (columns file, label, source, paper) and optionally numbers.csv (file, truth). File names are
 relative to DIR. Sources whose name starts with w9 are the large collections.
 """
 
@@ -22,7 +22,7 @@ Reader = Callable[[bytes], str]
 
 
 def in_process(model: Path) -> tuple[Reader, Reader]:
-    """The same functions the service calls, without HTTP: readers of one digit and of a number."""
+    """Readers of a digit and of a number that call the functions of the service, without HTTP."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     import numpy as np
 
@@ -45,7 +45,7 @@ def in_process(model: Path) -> tuple[Reader, Reader]:
 
 
 def through_service(url: str) -> tuple[Reader, Reader]:
-    """Readers that ask a running service, one request per picture."""
+    """Readers of a digit and of a number that send one request per image to a running service."""
 
     def ask(route: str, field: str) -> Reader:
         def read(data: bytes) -> str:
@@ -62,45 +62,45 @@ def through_service(url: str) -> tuple[Reader, Reader]:
 def _post(url: str, data: bytes) -> Any:
     boundary = uuid.uuid4().hex
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image"\r\n\r\n'
-    request = urllib.request.Request(  # noqa: S310 (the caller's own service)
+    request = urllib.request.Request(  # noqa: S310 (the URL is an argument of the user)
         url,
         head.encode() + data + f"\r\n--{boundary}--\r\n".encode(),
         {"Content-Type": f"multipart/form-data; boundary={boundary}"},
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-        return json.load(answer)
+    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+        return json.load(response)
 
 
-def wilson(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95% interval of a share (Wilson, 1927)."""
-    share, spread = right / count, z * z / count
+def wilson(correct: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Score interval of a proportion (Wilson, 1927), 95% by default."""
+    share, spread = correct / count, z * z / count
     middle = (share + spread / 2) / (1 + spread)
     half = z * (share * (1 - share) / count + spread / (4 * count)) ** 0.5 / (1 + spread)
     return middle - half, middle + half
 
 
-def report(name: str, results: list[bool]) -> None:
-    """One line: right of all, the share and its interval."""
-    if results:
-        low, high = wilson(sum(results), len(results))
-        share = sum(results) / len(results)
-        print(f"{name:24s} {sum(results):4d} of {len(results):4d}  {share:7.2%}  ({low:.2%} to {high:.2%})")
+def report(name: str, correct: list[bool]) -> None:
+    """Prints one line: the number of correct predictions, the accuracy and its 95% interval."""
+    if correct:
+        low, high = wilson(sum(correct), len(correct))
+        accuracy = sum(correct) / len(correct)
+        print(f"{name:24s} {sum(correct):4d} of {len(correct):4d}  {accuracy:7.2%}  ({low:.2%} to {high:.2%})")
 
 
 def measure(data: Path, rows: list[dict[str, str]], read: Reader, truth: str) -> tuple[list[bool], list[str]]:
-    """Whether each row's file is read as row[truth], and a line for each that is not."""
-    answers = [read((data / row["file"]).read_bytes()) for row in rows]
-    right = [answer == row[truth] for answer, row in zip(answers, rows, strict=True)]
-    wrong = [
-        f"  {row['file']}: {row[truth]} read as {answer or 'nothing'}"
-        for row, answer, good in zip(rows, answers, right, strict=True)
-        if not good
+    """Compares predictions with the column `truth`; returns whether each is correct, and a line for each error."""
+    predictions = [read((data / row["file"]).read_bytes()) for row in rows]
+    correct = [prediction == row[truth] for prediction, row in zip(predictions, rows, strict=True)]
+    errors = [
+        f"  {row['file']}: {row[truth]} predicted as {prediction or 'nothing'}"
+        for row, prediction in zip(rows, predictions, strict=True)
+        if prediction != row[truth]
     ]
-    return right, wrong
+    return correct, errors
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file; none if it is not there."""
+    """Rows of a CSV file; empty if the file does not exist."""
     if not path.exists():
         return []
     with path.open(newline="") as table:
@@ -108,26 +108,29 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    """Prints the accuracy per group and the files read wrong."""
+    """Prints the accuracy of each group and the errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with digits.csv")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--url", default="http://127.0.0.1:3000", help="of a running service")
-    where.add_argument("--model", type=Path, help="a LiteRT file, to measure in process")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--url", default="http://127.0.0.1:3000", help="URL of a running service")
+    target.add_argument("--model", type=Path, help="LiteRT file to measure in process instead")
     arguments = parser.parse_args()
     digit, number = in_process(arguments.model) if arguments.model else through_service(arguments.url)
 
     rows = read_table(arguments.data / "digits.csv")
-    right, wrong = measure(arguments.data, rows, digit, "label")
+    correct, errors = measure(arguments.data, rows, digit, "label")
     groups = [("large" if row["source"].startswith("w9") else "small", row["paper"] == "1") for row in rows]
     for size in ("small", "large"):
         for paper in (False, True):
             name = f"{size} sources, {'paper' if paper else 'screen'}"
-            report(name, [good for good, group in zip(right, groups, strict=True) if group == (size, paper)])
-        report(f"{size} sources", [good for good, group in zip(right, groups, strict=True) if group[0] == size])
-    numbers_right, numbers_wrong = measure(arguments.data, read_table(arguments.data / "numbers.csv"), number, "truth")
-    report("whole numbers", numbers_right)
-    print("\n".join(["read wrong:", *wrong, *numbers_wrong] if wrong or numbers_wrong else ["nothing read wrong"]))
+            report(name, [hit for hit, group in zip(correct, groups, strict=True) if group == (size, paper)])
+        report(f"{size} sources", [hit for hit, group in zip(correct, groups, strict=True) if group[0] == size])
+    numbers_correct, number_errors = measure(
+        arguments.data, read_table(arguments.data / "numbers.csv"), number, "truth"
+    )
+    report("whole numbers", numbers_correct)
+    errors += number_errors
+    print("\n".join(["errors:", *errors] if errors else ["no errors"]))
 
 
 if __name__ == "__main__":

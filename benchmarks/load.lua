@@ -1,4 +1,4 @@
--- wrk's side of benchmarks/serving.py: one body, sent again and again; figures as one line of JSON.
+-- wrk script of benchmarks/serving.py: sends one body repeatedly and prints the results as one line of JSON.
 local file = assert(io.open(os.getenv("BODY"), "rb"))
 wrk.method, wrk.body = "POST", file:read("*a")
 wrk.headers["Content-Type"] = os.getenv("CONTENT_TYPE")

@@ -1,10 +1,10 @@
-"""How smooth the page is while one draws, and how soon it answers: real Chromium, its processor slowed down.
+"""Measures frame times and latency of the page in Chromium, with a throttled CPU.
 
-    python benchmarks/page.py --url http://127.0.0.1:3000 [--throttle 4] [--inside]
+    python benchmarks/page.py --url http://127.0.0.1:3000 [--throttle 4] [--expanded]
 
-Draws sample digits with the mouse and prints frames (time between two, and how many took longer than two of 60 a
-second), the main thread's longest task, the time from the end of a stroke to the answer on the cards, and what the
-first paint weighs. --inside: with the network and the explanation open, which are painted as well.
+Draws sample digits with the mouse. Prints the frame time, the share of frames that take longer than two frames at 60
+frames per second, the longest task of the main thread, the latency from the end of a stroke to the updated predictions,
+and the bytes loaded for the first paint. --expanded: with the demo network and the explanation open, which update too.
 """
 
 import argparse
@@ -32,9 +32,9 @@ OBSERVE = """() => {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--throttle", type=float, default=4, help="how many times slower the processor is made")
-    parser.add_argument("--inside", action="store_true", help="with everything open that follows the drawing")
+    parser.add_argument("--url", required=True, help="URL of a running service")
+    parser.add_argument("--throttle", type=float, default=4, help="slow the CPU down by this factor")
+    parser.add_argument("--expanded", action="store_true", help="open all sections that update with the drawing")
     settings = parser.parse_args()
     browser_path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_playwright() as playwright:
@@ -44,14 +44,14 @@ def main() -> None:
         page.locator(".model").first.wait_for()
         page.wait_for_load_state("networkidle")
         weight = page.evaluate(WEIGHT)
-        result = {"first_paint_kB": round(weight / 1000, 1), **draw_all(page, settings.throttle, settings.inside)}
+        result = {"first_paint_kB": round(weight / 1000, 1), **draw_all(page, settings.throttle, settings.expanded)}
         browser.close()
     print(json.dumps(result, indent=2))
 
 
-def draw_all(page: Page, throttle: float, inside: bool) -> dict[str, Any]:
-    """Draw the ten samples by hand, one after the other; what was measured."""
-    if inside:
+def draw_all(page: Page, throttle: float, expanded: bool) -> dict[str, Any]:
+    """Draws the ten sample digits with the mouse, one after another, and returns the measurements."""
+    if expanded:
         page.locator("#why summary").click()
         page.locator("#inside summary").click()
         page.locator("#pad").scroll_into_view_if_needed()
@@ -61,7 +61,7 @@ def draw_all(page: Page, throttle: float, inside: bool) -> dict[str, Any]:
     box = page.locator("#pad").bounding_box()
     assert box
     frames: list[float] = []
-    answers: list[float] = []
+    latencies: list[float] = []
     for strokes in digits:
         page.evaluate("() => { frames.length = 0; painted.length = 0; }")
         for points in strokes:
@@ -73,7 +73,7 @@ def draw_all(page: Page, throttle: float, inside: bool) -> dict[str, Any]:
             page.mouse.up()
         frames += np.diff(page.evaluate("frames")).tolist()
         page.wait_for_function("() => painted.some((time) => time > ended)")
-        answers.append(page.evaluate("() => Math.min(...painted.filter((time) => time > ended)) - ended"))
+        latencies.append(page.evaluate("() => Math.min(...painted.filter((time) => time > ended)) - ended"))
         page.get_by_role("button", name="Clear").click()
     tasks = page.evaluate("tasks")
     return {
@@ -82,7 +82,7 @@ def draw_all(page: Page, throttle: float, inside: bool) -> dict[str, Any]:
         "frame_ms": {"median": round(float(np.median(frames)), 1), "p95": round(float(np.percentile(frames, 95)), 1)},
         "frames_over_34_ms": f"{np.mean(np.array(frames) > 34):.1%}",
         "longest_task_ms": round(max(tasks, default=0)),
-        "stroke_end_to_answer_ms": {"median": round(float(np.median(answers))), "worst": round(max(answers))},
+        "stroke_end_to_answer_ms": {"median": round(float(np.median(latencies))), "worst": round(max(latencies))},
     }
 
 

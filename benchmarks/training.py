@@ -1,11 +1,11 @@
-"""How soon a model is good: our CNN, and a plain CNN in Keras and in PyTorch, trained on the same cores in one run.
+"""Training time to a target accuracy: the default CNN, and a plain CNN in Keras and in PyTorch, on the same cores.
 
     uv pip install -r benchmarks/requirements-training.txt
     python -m benchmarks.training
 
-Each trains in a process of its own, one after the other. Every quarter epoch the test images are answered, off the
-clock; the table gives the processor time and the wall time until so many were right. Nothing is chosen by them. The
-plain ones end when 99% are right, after 12 epochs, or when they have taken ten times as long as ours to 99%.
+Each model trains in its own process, one after another. After every quarter of an epoch the test accuracy is measured;
+this time does not count, and no decision depends on it. The table shows the CPU time and the wall time to each target.
+The plain CNNs stop at 99%, after 12 epochs, or after ten times the CPU time that the default CNN takes to reach 99%.
 """
 
 import argparse
@@ -23,21 +23,21 @@ import numpy as np
 
 GOALS = (0.97, 0.98, 0.99, 0.995)
 OURS, KERAS, TORCH = "ours", "keras", "pytorch"
-TITLES = {OURS: "our CNN", KERAS: "plain CNN, Keras", TORCH: "plain CNN, PyTorch"}
-PLAIN = "cnn-32-64"  # the entry of pipeline/training/references.yaml that both plain ones are
-PLAIN_EPOCHS = 12  # that they train at most; they end as soon as `PLAIN_GOAL` is reached
+TITLES = {OURS: "default CNN", KERAS: "plain CNN, Keras", TORCH: "plain CNN, PyTorch"}
+PLAIN = "cnn-32-64"  # the plain CNN's entry in pipeline/training/references.yaml
+PLAIN_EPOCHS = 12  # maximum; training stops as soon as `PLAIN_GOAL` is reached
 PLAIN_GOAL = 0.99
-MOST_RATIO = 10  # so many times as long as ours to `PLAIN_GOAL` they may take, in processor time
-LEAST_RATIO = 4  # so much sooner than both ours has to be right in 99%, in processor time
+MAX_RATIO = 10  # of a plain CNN's CPU time to that of the default CNN up to `PLAIN_GOAL`; it is stopped then
+MIN_SPEEDUP = 4  # of the default CNN over both plain CNNs at `PLAIN_GOAL`, in CPU time
 Point = dict[str, float]
 
 
 class Reached(Exception):
-    """As many are right as were to be, or time is up."""
+    """The target accuracy or the time limit is reached."""
 
 
 class Clock:
-    """Processor and wall time of training alone: stands still while the test images are answered."""
+    """CPU time and wall time of training. It is paused while the test accuracy is measured."""
 
     def __init__(
         self,
@@ -45,25 +45,25 @@ class Clock:
         steps: int,
         output: TextIO | None = None,
         goal: float = 1.0,
-        most: float = math.inf,
+        limit: float = math.inf,
     ) -> None:
-        """`steps` of an epoch, after whose quarters `accuracy` is asked; `output`: standard output unless given.
+        """Calls `accuracy` after each quarter of an epoch of `steps` and prints to `output` (default: standard output).
 
-        Ends at the accuracy `goal`, or after `most` seconds of processor time.
+        Stops at the accuracy `goal` or after `limit` seconds of CPU time.
         """
-        self.accuracy, self.output, self.goal, self.most = accuracy, output, goal, most
+        self.accuracy, self.output, self.goal, self.limit = accuracy, output, goal, limit
         self.quarters = {round(steps * part / 4): part / 4 for part in (1, 2, 3, 4)}
         self.cpu = self.wall = 0.0
         self.start()
 
     def start(self) -> None:
-        """Run on from now."""
+        """Starts or resumes the clock."""
         self._cpu, self._wall = time.process_time(), time.perf_counter()
 
     def step(self, epoch: int, step: int) -> None:
-        """After each step of an epoch, both counted from 0: at a quarter's end one line of JSON.
+        """Prints one line of JSON at the end of each quarter of an epoch. `epoch` and `step` are counted from 0.
 
-        Raises Reached when the goal is, or time is up.
+        Raises Reached at the target accuracy or the time limit.
         """
         if step + 1 not in self.quarters:
             return
@@ -72,18 +72,18 @@ class Clock:
         epochs = epoch + self.quarters[step + 1]
         point = {"epochs": epochs, "cpu": self.cpu, "wall": self.wall, "accuracy": self.accuracy()}
         print(json.dumps(point), file=self.output, flush=True)
-        if point["accuracy"] >= self.goal or self.cpu >= self.most:
+        if point["accuracy"] >= self.goal or self.cpu >= self.limit:
             raise Reached
         self.start()
 
 
-def train_with_keras(name: str, epochs: int | None, most: float) -> None:
-    """Our CNN as params.yaml has it, or the plain one: through the pipeline's own training, which is not tracked."""
+def train_with_keras(name: str, epochs: int | None, limit: float) -> None:
+    """Trains the default CNN of params.yaml or the plain CNN with the pipeline's training loop, without tracking."""
     import mlflow
 
     from pipeline.data.splits import load_split
     from pipeline.params import Model, load_params
-    from pipeline.training.loop import fit, uses_bfloat16
+    from pipeline.training.loop import fit
     from pipeline.training.references import load_references
     from recognition.native_output import hide_native_output
 
@@ -96,30 +96,30 @@ def train_with_keras(name: str, epochs: int | None, most: float) -> None:
         settings = settings.model_copy(update={"epochs": epochs or PLAIN_EPOCHS})
     train, val, test = (load_split(split) for split in ("train", "val", "test"))
     images = test.images.astype(np.float32) / 255
-    points = os.fdopen(os.dup(1), "w")  # training keeps what libraries write to standard output off the screen
+    points = os.fdopen(os.dup(1), "w")  # a copy, because training hides standard output
 
     class Check(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
         def on_train_begin(self, logs: Any = None) -> None:
             goal = PLAIN_GOAL if name == KERAS else 1.0
-            self.clock = Clock(self.accuracy, len(train.labels) // settings.batch_size, points, goal, most)
+            self.clock = Clock(self.accuracy, len(train.labels) // settings.batch_size, points, goal, limit)
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.epoch = epoch
-            self.clock.start()  # answering the validation images was not training
+            self.clock.start()  # the time for the validation images does not count
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.clock.step(self.epoch, batch)
 
         def accuracy(self) -> float:
-            answers = self.model.predict(images, batch_size=500, verbose=0).argmax(axis=1)
-            return float(np.mean(answers == test.labels))
+            predictions = self.model.predict(images, batch_size=500, verbose=0).argmax(axis=1)
+            return float(np.mean(predictions == test.labels))
 
     with suppress(Reached):
-        fit(name, settings, 10, uses_bfloat16(settings.precision), train, val, [Check()])
+        fit(name, settings, 10, train, val, [Check()])
 
 
-def train_with_torch(epochs: int | None, most: float) -> None:
-    """The plain CNN in a plain loop."""
+def train_with_torch(epochs: int | None, limit: float) -> None:
+    """Trains the plain CNN with a plain PyTorch loop."""
     import torch
     from torch import nn
 
@@ -141,17 +141,17 @@ def train_with_torch(epochs: int | None, most: float) -> None:
 
     def accuracy() -> float:
         with torch.no_grad():
-            answers = torch.cat([network(part).argmax(dim=1) for part in test_images.split(500)])
-        return float((answers == test_labels).float().mean())
+            predictions = torch.cat([network(part).argmax(dim=1) for part in test_images.split(500)])
+        return float((predictions == test_labels).float().mean())
 
     steps = len(labels) // settings.batch_size
-    clock = Clock(accuracy, steps, goal=PLAIN_GOAL, most=most)
+    clock = Clock(accuracy, steps, goal=PLAIN_GOAL, limit=limit)
     for epoch in range(epochs or PLAIN_EPOCHS):
         order = torch.randperm(len(labels))
         for step in range(steps):
-            chosen = order[step * settings.batch_size : (step + 1) * settings.batch_size]
+            batch = order[step * settings.batch_size : (step + 1) * settings.batch_size]
             optimizer.zero_grad()
-            loss(network(images[chosen]), labels[chosen]).backward()
+            loss(network(images[batch]), labels[batch]).backward()
             optimizer.step()
             try:
                 clock.step(epoch, step)
@@ -159,11 +159,11 @@ def train_with_torch(epochs: int | None, most: float) -> None:
                 return
 
 
-def run(name: str, epochs: int | None, most: float = math.inf) -> list[Point]:
-    """Train one in a new process, for `most` seconds of processor time; its points, each printed when it is known."""
+def run(name: str, epochs: int | None, limit: float = math.inf) -> list[Point]:
+    """Trains one model in a new process for at most `limit` CPU-seconds; prints and returns its points."""
     command = [sys.executable, "-m", "benchmarks.training", "--only", name]
     command += ["--epochs", str(epochs)] if epochs else []
-    command += ["--most", str(most)]
+    command += ["--limit", str(limit)]
     points: list[Point] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -175,18 +175,18 @@ def run(name: str, epochs: int | None, most: float = math.inf) -> list[Point]:
             words = "{epochs:5.2f} epochs {cpu:7.1f} CPU-s {wall:7.1f} s {accuracy:.2%}".format(**point)
             print(f"{TITLES[name]:20s} {words}", flush=True)
     if process.returncode:
-        raise SystemExit(f"{TITLES[name]} ended with status {process.returncode}")
+        raise SystemExit(f"training of the {TITLES[name]} failed with status {process.returncode}")
     return points
 
 
 def reached(points: list[Point], goal: float) -> Point | None:
-    """The first point at which so many test images were right; None if there was none."""
+    """The first point with at least this test accuracy, or None."""
     return next((point for point in points if point["accuracy"] >= goal), None)
 
 
 def table(results: dict[str, list[Point]]) -> str:
-    """Seconds to each goal as Markdown, with how many times sooner ours was; "> x" where the others never got there."""
-    lines = ["| test images right | unit | " + " | ".join(TITLES[name] for name in results) + " | sooner than others |"]
+    """Markdown table of the seconds to each goal and the speed-ups; "> x" is a lower bound (goal not reached)."""
+    lines = ["| test accuracy | unit | " + " | ".join(TITLES[name] for name in results) + " | speed-up over others |"]
     lines.append("|---:|---|" + "---:|" * (len(results) + 1))
     for goal in GOALS:
         for unit, words in (("cpu", "CPU-s"), ("wall", "s")):
@@ -201,7 +201,7 @@ def table(results: dict[str, list[Point]]) -> str:
 
 
 def ratios(seconds: dict[str, float | None], results: dict[str, list[Point]], unit: str) -> list[str]:
-    """How many times longer than ours each other took, or at least took."""
+    """Speed-up of the default CNN over each other model; a lower bound if that model did not reach the goal."""
     own = seconds.get(OURS)
     if own is None:
         return ["-"]
@@ -213,32 +213,32 @@ def ratios(seconds: dict[str, float | None], results: dict[str, list[Point]], un
 
 
 def main() -> None:
-    """Print every point, then the table; ends with status 1 when ours is not `LEAST_RATIO` times sooner at 99%."""
+    """Prints every point and the table. Exits with status 1 if the speed-up at 99% is below `MIN_SPEEDUP`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=list(TITLES), help="train this one here and print its points as JSON")
-    parser.add_argument("--epochs", type=int, help="instead of each one's own")
-    parser.add_argument("--most", type=float, default=math.inf, help="processor seconds, with --only")
-    parser.add_argument("--without", choices=list(TITLES), nargs="*", default=[], help="leave some out")
+    parser.add_argument("--only", choices=list(TITLES), help="train this model in this process, print JSON")
+    parser.add_argument("--epochs", type=int, help="number of epochs of every model, instead of its own")
+    parser.add_argument("--limit", type=float, default=math.inf, help="CPU-seconds, with --only")
+    parser.add_argument("--without", choices=list(TITLES), nargs="*", default=[], help="models to skip")
     arguments = parser.parse_args()
     if arguments.only:
         if arguments.only == TORCH:
-            train_with_torch(arguments.epochs, arguments.most)
+            train_with_torch(arguments.epochs, arguments.limit)
         else:
-            train_with_keras(arguments.only, arguments.epochs, arguments.most)
+            train_with_keras(arguments.only, arguments.epochs, arguments.limit)
         return
-    print(f"processor: {processor()}, {len(os.sched_getaffinity(0))} cores")
+    print(f"CPU: {cpu_name()}, {len(os.sched_getaffinity(0))} cores")
     results = {OURS: run(OURS, arguments.epochs)} if OURS not in arguments.without else {}
     own = reached(results.get(OURS, []), PLAIN_GOAL)
-    most = MOST_RATIO * own["cpu"] if own else math.inf
-    results |= {name: run(name, arguments.epochs, most) for name in (KERAS, TORCH) if name not in arguments.without}
+    limit = MAX_RATIO * own["cpu"] if own else math.inf
+    results |= {name: run(name, arguments.epochs, limit) for name in (KERAS, TORCH) if name not in arguments.without}
     print(table(results))
     others = [point for name in results if name != OURS and (point := reached(results[name], PLAIN_GOAL))]
-    if own and any(point["cpu"] < LEAST_RATIO * own["cpu"] for point in others):
-        raise SystemExit(f"ours is less than {LEAST_RATIO} times sooner at 99%")
+    if own and any(point["cpu"] < MIN_SPEEDUP * own["cpu"] for point in others):
+        raise SystemExit(f"the speed-up of the default CNN at 99% is below {MIN_SPEEDUP}")
 
 
-def processor() -> str:
-    """The processor's name, where the system tells it."""
+def cpu_name() -> str:
+    """Name of the CPU, from /proc/cpuinfo."""
     try:
         with open("/proc/cpuinfo") as information:  # noqa: PTH123
             return next(line.split(": ")[1].strip() for line in information if line.startswith("model name"))

@@ -6,33 +6,18 @@ import math
 import re
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from recognition.answers import Answer
 
 if TYPE_CHECKING:  # BentoML's supervising process knows the types and never answers
-    import numpy as np
-    from numpy.typing import NDArray
-
     from recognition.preprocessing import Digit
     from recognition.segmentation import Box
-    from serving.models import Models, ServedModel
+    from serving.models import Models
 
 Pixels = list[list[int]]
-
-
-class Answer(BaseModel):
-    """One model's answer to one image."""
-
-    model_config = ConfigDict(protected_namespaces=())
-
-    prediction: int = Field(description="index of the most probable class", examples=[8])
-    confidence: float = Field(description="its probability, 0..1", examples=[0.992])
-    probabilities: list[float] = Field(description="one for each class, adding up to 1")
-    model: str = Field(description="the entry's name", examples=["cnn"])
-    version: str = Field(description="its version in the registry", examples=["3"])
-    uncertain: bool = Field(description="whether the answer should not be relied on; `reason` says why")
-    reason: Literal["blank", "low_confidence", "not_a_digit"] | None
 
 
 class IdentifiedAnswer(Answer):
@@ -119,14 +104,6 @@ def parse_answer_id(text: str) -> tuple[str, int | None]:
 def age(request_id: str) -> float:
     """Seconds since `new_request_id` gave it out."""
     return time.time() - int(request_id[:12], 16) / 1000
-
-
-def answer(model: ServedModel, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
-    """One `Answer` as a plain dict for each of `images`: uint8 (n, 28, 28), ink bright."""
-    from recognition.answers import answer_images
-
-    rows = answer_images(images, model.classifier, model.card["threshold"], model.ood_score)
-    return [{**row, "model": model.name, "version": model.version} for row in rows]
 
 
 def answer_number(lines: list[list[tuple[Box, Digit]]], rows: list[dict[str, Any]]) -> dict[str, Any]:

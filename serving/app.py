@@ -18,11 +18,11 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from recognition.answers import ENOUGH
+from recognition.image_format import SUFFICIENT_SIDE
 from recognition.preprocessing import Digit, to_digit
 from recognition.segmentation import Box, find_digits
 from serving.access import Access
-from serving.answers import answer, answer_number, describe
+from serving.answers import answer_number, describe
 from serving.batching import Batcher
 from serving.docs import docs_page
 from serving.explain import evidence
@@ -84,20 +84,22 @@ def create_app(
         return look(content)
 
     async def read_digit(request: Request) -> Digit:
-        return await read(request, lambda content: to_digit(decode(content, settings.max_pixels, enough=ENOUGH)))
+        return await read(
+            request, lambda content: to_digit(decode(content, settings.max_pixels, enough=SUFFICIENT_SIDE))
+        )
 
     async def predict(request: Request) -> Response:
         served = models()
         model = choose_model(served, request.query_params.get("model", "champion"))
         images = (await read_digit(request)).pixels[None]
-        rows = answer(model, images)
+        rows = model.answer(images)
         headers = keep(request, served.dataset, images, rows)
         return JSONResponse({**rows[0], "request_id": request.state.request_id}, headers=headers)
 
     async def compare(request: Request) -> Response:
         images = (await read_digit(request)).pixels[None]
         served = models()
-        rows = {name: answer(model, images) for name, model in served.by_name.items()}
+        rows = {name: model.answer(images) for name, model in served.by_name.items()}
         headers = keep(request, served.dataset, images, *rows.values())
         content = {
             "pixels": images[0].tolist(),
@@ -129,7 +131,7 @@ def create_app(
 
         lines = await read(request, find)
         images = np.array([digit.pixels for line in lines for _, digit in line], np.uint8).reshape(-1, 28, 28)
-        rows = answer(model, images) if len(images) else []
+        rows = model.answer(images) if len(images) else []
         headers = keep(request, served.dataset, images, rows)
         content = {**answer_number(lines, rows), "request_id": request.state.request_id}
         return JSONResponse(content, headers=headers)

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from recognition.answers import Answer
 from serving.answers import Comparison, Explanation, IdentifiedAnswer, ModelsAnswer, NumberAnswer, PixelsAnswer, Problem
 
 PROBLEMS = {
@@ -79,15 +80,7 @@ PIXELS = {
         }
     },
 }
-ANSWER = {
-    "prediction": 8,
-    "confidence": 0.991,
-    "probabilities": [0.001] * 8 + [0.991, 0.001],
-    "model": "cnn",
-    "version": "3",
-    "uncertain": False,
-    "reason": None,
-}
+ANSWER = {name: field.examples[0] for name, field in Answer.model_fields.items() if field.examples}
 CORRECTION = {
     "type": "object",
     "required": ["request_id", "label"],

@@ -1,4 +1,4 @@
-"""The prediction log: answers go into a bounded queue, and a thread of each worker hands them to its writer."""
+"""The prediction log: answers go into a bounded queue, and one thread of each worker writes them to the database."""
 
 import hashlib
 import hmac
@@ -7,10 +7,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,12 +19,12 @@ import sqlalchemy as sql
 
 from records import database
 from serving.answers import parse_answer_id
-from serving.log_writer import Answered, Refused, Writer
+from serving.log_writer import KEPT, Answered, write
 from serving.logs import log as logger
 from serving.settings import Settings
 
 MOST_WAITING = 20_000  # pictures in a worker's queue, about 20 MB
-BATCH = 250  # pictures written in one transaction, about; handing over more at once would hold up answers
+BATCH = 250  # pictures written in one transaction, about; a longer one would delay answers
 FLUSH_SECONDS = 0.5  # a killed worker loses no more than this, and the transaction under way
 TRY_AGAIN_SECONDS = 1.0  # while the database cannot be used
 HOUSEKEEPING_SECONDS = 60.0
@@ -41,7 +42,7 @@ class Unreachable(Exception):
     """The database cannot be used now."""
 
 
-VERDICT = itemgetter("model", "version", "prediction", "confidence", "uncertain", "reason")  # what is kept of an answer
+VERDICT = itemgetter(*KEPT)
 
 
 @lru_cache(1)
@@ -70,11 +71,11 @@ def metrics() -> SimpleNamespace:
 class PredictionLog:
     """Takes answers without ever waiting for the database, and keeps what people say of them.
 
-    The event loop alone calls `record`; the thread alone hands over to the writer.
+    Only the event loop calls `record`; only the thread writes.
     """
 
     def __init__(self, url: sql.URL, key: str, max_days: float, max_rows: int) -> None:
-        self._engine, self._writer = database.connect(url), Writer(url)
+        self._engine = database.connect(url)
         self._key, self._max_days, self._max_rows = key, max_days, max_rows
         self._queue: deque[Answered] = deque()
         self._closing = threading.Event()
@@ -127,12 +128,9 @@ class PredictionLog:
         """Write what waits, if that is possible within two seconds."""
         self._closing.set()
         self._thread.join(2)
-        self._writer.close()
         self._engine.dispose()
 
     def _run(self) -> None:
-        with suppress(OSError):  # tried again with the first batch
-            self._writer.start()
         going = True
         while going:
             batch, going = self._next_batch()
@@ -165,9 +163,9 @@ class PredictionLog:
             self._prepare()
             count = sum(answered.pictures for answered in batch)
             try:
-                self._writer.write([answered._replace(client=self._hash(answered.client)) for answered in batch])
+                write(self._engine, [entry._replace(client=self._hash(entry.client)) for entry in batch])
                 self._metrics.written.inc(count)
-            except Refused:
+            except (sql.exc.DataError, sql.exc.IntegrityError):  # the database will never accept these rows
                 self._metrics.lost.labels("refused").inc(count)
             written = True
             self._done += count
@@ -176,7 +174,7 @@ class PredictionLog:
     def _prepare(self) -> None:
         """The tables, and the key of the hashes, before the first row."""
         if not self._ready:
-            database.create_tables(self._engine)
+            database.migrate(self._engine)
             self._key = self._key or database.shared_secret(self._engine, "hash_key", secrets.token_hex(32))
             self._ready = True
 
@@ -222,4 +220,4 @@ class PredictionLog:
 def open_log(settings: Settings) -> PredictionLog:
     """The log that the settings ask for."""
     key = settings.hash_key.get_secret_value() if settings.hash_key else ""
-    return PredictionLog(database.database_url(), key, settings.log_max_days, settings.log_max_rows)
+    return PredictionLog(database.database_url(Path.cwd()), key, settings.log_max_days, settings.log_max_rows)

@@ -5,8 +5,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from recognition.model import DamagedModel
 from serving.logs import log
-from serving.models import DamagedModel, Models, load_models
+from serving.models import Models, load_models
 
 INTERVAL = 0.5  # seconds between two looks at current.json
 
@@ -31,9 +32,9 @@ def load_directory(directory: Path) -> Models:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedModel(f"{file}: {error!r}; it is written by promotions, expected champion and models") from None
     for name, model in models.by_name.items():
-        if model.card["digest"] != entries[name]["digest"]:
+        if model.digest != entries[name]["digest"]:
             raise DamagedModel(
-                f"{file}: {name} is to have sha256 {entries[name]['digest']}, found {model.card['digest']}"
+                f"{file}: {name} is to have sha256 {entries[name]['digest']}, found {model.digest}"
             )
     return models
 

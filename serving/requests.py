@@ -14,7 +14,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from recognition.decoding import BrokenImage, NotAnImage, TooManyPixels, decode_image
-from serving.models import Models, ServedModel
+from recognition.model import Model
+from serving.models import Models
 
 MAX_IMAGES = 256  # in one /predict_pixels
 BODY_SECONDS = 20  # for a body to arrive: slow senders hold their place among the requests in flight
@@ -63,7 +64,7 @@ async def read_image_file(request: Request, max_body_bytes: int) -> bytes:
 def decode(content: bytes, max_pixels: int, enough: int | None = None) -> Image.Image:
     """The picture; a JPEG at less size where `enough` pixels a side do. Raises RequestError 413, 415 or 422."""
     try:
-        return decode_image(content, max_pixels, enough=enough)
+        return decode_image(content, max_pixels, min_side=enough)
     except TooManyPixels as error:
         raise RequestError(413, str(error)) from None
     except NotAnImage as error:
@@ -101,7 +102,7 @@ async def _image_field(request: Request, body: bytes) -> bytes:
     return content
 
 
-def choose_model(models: Models, name: Any) -> ServedModel:
+def choose_model(models: Models, name: Any) -> Model:
     """The model of that name or the champion. Raises RequestError 404 or 422."""
     if not isinstance(name, str):
         raise RequestError(422, "`model` must be a text: champion or the name of a model")

@@ -48,7 +48,7 @@ class Digits:
     async def __is_ready__(self) -> bool:
         from serving.worker import served_models
 
-        return served_models().answer_known_digits()
+        return served_models().match_known_digits()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close_log(self) -> None:

@@ -19,31 +19,37 @@ class Settings(BaseModel):
 
     api_key: Annotated[SecretStr, Field(min_length=8)] | None = Field(
         None,
-        description="clients must send it as `Authorization: Bearer KEY`, 8 characters or more; unset: open to all",
+        description="key that clients send as `Authorization: Bearer KEY`, 8 or more characters; unset: open to all",
     )
     model_dir: Path | None = Field(
-        None, description="folder of exported models, watched for promotions; unset: the models inside the Bento"
+        None,
+        description="folder with exported models, watched for promotions; unset: serve the models inside the Bento",
     )
     database_url: str = Field(
         "sqlite:///digits.db",
-        description="prediction log, labels and ledger; or postgresql://USER:PASSWORD@HOST/NAME",
+        description="database of the log, the labels and the promotions; or postgresql://USER:PASSWORD@HOST/NAME",
     )
-    log_predictions: bool = Field(False, description="whether answers and their 28x28 pixels are kept")
-    log_max_days: Annotated[float, Field(gt=0)] = Field(90, description="age at which logged answers are deleted")
-    log_max_rows: Count = Field(1_000_000, description="logged pictures, 1 kB each; the oldest beyond are deleted")
+    log_predictions: bool = Field(False, description="log predictions with their 28x28 pixels")
+    log_max_days: Annotated[float, Field(gt=0)] = Field(90, description="days after which predictions are deleted")
+    log_max_rows: Count = Field(
+        1_000_000, description="maximum number of logged pictures (1 kB each); the oldest are deleted first"
+    )
     hash_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
-        None, description="key of the hashes that stand for clients; unset: a random one that the database keeps"
+        None,
+        description="secret of the client hashes, 16 or more characters; unset: a random one, kept in the database",
     )
-    workers: Count = Field(1, description="processes that answer")
-    max_body_bytes: Count = Field(2_000_000, description="of one request")
-    max_pixels: Count = Field(16_000_000, description="of one picture, width times height")
-    max_in_flight: Count = Field(256, description="requests at once over all workers; more get 429")
+    workers: Count = Field(1, description="number of worker processes")
+    max_body_bytes: Count = Field(2_000_000, description="maximum size of a request body in bytes")
+    max_pixels: Count = Field(16_000_000, description="maximum width times height of a picture")
+    max_in_flight: Count = Field(
+        256, description="maximum number of concurrent requests of all workers; further requests get status 429"
+    )
     rate_per_minute: Annotated[int, Field(ge=0)] = Field(
-        0, description="requests per client and worker, a client being a key or an address; 0: no limit"
+        0, description="maximum requests per client (API key or address) and worker; 0: no limit"
     )
-    allow_origins: str = Field("", description="other sites whose pages may call, separated by commas; or *")
+    allow_origins: str = Field("", description="origins allowed to call the service (CORS), separated by commas; or *")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="of the JSON lines on standard output; info has one line per request"
+        "info", description="level of the JSON log on standard output; info logs every request"
     )
 
     @field_validator("database_url")

@@ -12,11 +12,12 @@ import bentoml
 import psutil
 from starlette.types import ASGIApp
 
-from serving.answers import answer, new_request_id
+from recognition.model import DamagedModel
+from serving.answers import new_request_id
 from serving.app import create_app, identify
 from serving.front_door import FrontDoor
 from serving.logs import configure_logs
-from serving.models import DamagedModel, Models, load_models
+from serving.models import Models, load_models
 from serving.prediction_log import PredictionLog, open_log
 from serving.protocol import bound_heads
 from serving.reload import Watcher, load_directory
@@ -102,4 +103,4 @@ def served_models() -> Models:
 
 def answer_pixels(images: list[Any], model: str) -> list[dict[str, object]]:
     """What `/predict_pixels` answers, for BentoML's own handler. Raises RequestError."""
-    return identify(answer(choose_model(served_models(), model), parse_pixels(images)), new_request_id())
+    return identify(choose_model(served_models(), model).answer(parse_pixels(images)), new_request_id())

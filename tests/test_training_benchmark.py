@@ -1,4 +1,4 @@
-"""The training benchmark: a clock that stands still while answers are checked, and a table that says who came first."""
+"""The training benchmark: a clock that is paused while the accuracy is measured, and a table of speed-ups."""
 
 import json
 import os
@@ -18,7 +18,7 @@ def points(*accuracies: float, pace: float = 1.0) -> list[dict[str, float]]:
     ]
 
 
-def test_the_clock_stops_at_every_quarter_and_not_for_the_check(capsys, monkeypatch) -> None:
+def test_the_clock_measures_every_quarter_and_excludes_the_evaluation(capsys, monkeypatch) -> None:
     now = [0.0]
     monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(training.time, "process_time", lambda: 2 * now[0])
@@ -29,7 +29,7 @@ def test_the_clock_stops_at_every_quarter_and_not_for_the_check(capsys, monkeypa
 
     clock = Clock(slow_check, steps=8)
     for step in range(8):
-        now[0] += 1  # the step itself
+        now[0] += 1  # the duration of the step
         clock.step(epoch=3, step=step)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["epochs"] for line in lines] == [3.25, 3.5, 3.75, 4.0]
@@ -37,12 +37,12 @@ def test_the_clock_stops_at_every_quarter_and_not_for_the_check(capsys, monkeypa
     assert all(line["accuracy"] == 0.5 for line in lines)
 
 
-def test_the_first_point_at_a_goal_counts() -> None:
+def test_the_first_point_at_or_above_the_goal_is_returned() -> None:
     assert reached(points(0.96, 0.98, 0.97, 0.98), 0.98) == points(0.96, 0.98)[1]
     assert reached(points(0.96), 0.98) is None
 
 
-def test_the_table_says_how_many_times_sooner_ours_was_or_at_least_was() -> None:
+def test_the_table_shows_speed_ups_and_lower_bounds() -> None:
     results = {
         OURS: points(0.97, 0.99, 0.995, pace=2),
         KERAS: points(0.5, 0.97, 0.98, 0.99, pace=5),
@@ -50,7 +50,8 @@ def test_the_table_says_how_many_times_sooner_ours_was_or_at_least_was() -> None
     }
     rows = table(results).splitlines()
     assert (
-        rows[0] == "| test images right | unit | our CNN | plain CNN, Keras | plain CNN, PyTorch | sooner than others |"
+        rows[0]
+        == "| test accuracy | unit | default CNN | plain CNN, Keras | plain CNN, PyTorch | speed-up over others |"
     )
     assert "| 97.0% | CPU-s | 2.0 | 10.0 | 10.0 | 5.0, 5.0 |" in rows
     assert "| 99.0% | CPU-s | 4.0 | 20.0 | never | 5.0, > 7.5 |" in rows
@@ -60,14 +61,14 @@ def test_the_table_says_how_many_times_sooner_ours_was_or_at_least_was() -> None
     assert ratios({OURS: 2.0, KERAS: 3.0}, results, "cpu") == ["1.5"]
 
 
-def test_points_are_printed_while_what_libraries_say_is_not(capfd: pytest.CaptureFixture[str]) -> None:
+def test_points_are_printed_while_native_output_is_hidden(capfd: pytest.CaptureFixture[str]) -> None:
     with os.fdopen(os.dup(1), "w") as points, hide_native_output():
-        os.write(1, b"a library's word")
+        os.write(1, b"output of a library")
         Clock(lambda: 0.5, 4, points).step(0, 0)
     assert [json.loads(line)["accuracy"] for line in capfd.readouterr().out.splitlines()] == [0.5]
 
 
-def test_who_has_reached_the_goal_ends(capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_stops_at_the_goal(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock(iter([0.98, 0.991]).__next__, 4, goal=0.99)
     clock.step(0, 0)
     with pytest.raises(Reached):
@@ -75,10 +76,10 @@ def test_who_has_reached_the_goal_ends(capsys: pytest.CaptureFixture[str]) -> No
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-def test_whose_time_is_up_ends_with_a_point(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+def test_training_stops_with_a_point_at_the_time_limit(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
     used = iter([0.0, 4.0, 4.0, 7.0])
     monkeypatch.setattr(training.time, "process_time", used.__next__)
-    clock = Clock(lambda: 0.5, 4, most=6.0)
+    clock = Clock(lambda: 0.5, 4, limit=6.0)
     clock.step(0, 0)
     with pytest.raises(Reached):
         clock.step(0, 1)

@@ -1,1 +1,1 @@
-"""Other servers with the same model, for benchmarks/serving.py; they run in .venv/benchmarks."""
+"""Other servers with the same model, for benchmarks/serving.py. They run in .venv/benchmarks."""

@@ -1,4 +1,4 @@
-"""The limit: an ASGI application that reads the body and answers a constant of the usual size."""
+"""Upper limit for every server: an ASGI application that reads the body and returns a constant of the usual size."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ START = {
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Read what was sent, answer."""
+    """Reads the request and sends the constant response."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body"):

@@ -1,4 +1,4 @@
-"""FastAPI as its documentation would have it: a pydantic body, an `UploadFile`, the body bounded by a middleware."""
+"""FastAPI as in its documentation: a pydantic body, an `UploadFile`, and a middleware that limits the body."""
 
 from typing import Annotated, Any
 
@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 
 from benchmarks.peers.work import MAX_BODY_BYTES, Pixels, load, results
 from recognition.decoding import ImageError, decode_image
+from recognition.image_format import SUFFICIENT_SIDE
 from recognition.preprocessing import to_digit
 
 MODEL = load()
@@ -15,7 +16,7 @@ app = FastAPI()
 
 
 class BodyLimit:
-    """Refuse a body that announces, or turns out to have, too many bytes."""
+    """Rejects a body whose announced or actual size exceeds the limit."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -46,20 +47,20 @@ app.add_middleware(BodyLimit)
 
 @app.get("/readyz")
 async def readyz() -> None:
-    """Ready as soon as it listens: the model is loaded on import."""
+    """Answers as soon as the server listens. The model is loaded on import."""
 
 
 @app.post("/predict_pixels")
 async def predict_pixels(body: Pixels) -> JSONResponse:
-    """Answers to 1 to 256 images."""
+    """Predicts 1 to 256 images."""
     return JSONResponse({"results": results(MODEL, np.array(body.images, np.uint8))})
 
 
 @app.post("/predict")
 async def predict(image: Annotated[UploadFile, File()]) -> JSONResponse:
-    """The answer to one picture."""
+    """Predicts one uploaded image file."""
     try:
-        digit = to_digit(decode_image(await image.read(), enough=1024))
+        digit = to_digit(decode_image(await image.read(), min_side=SUFFICIENT_SIDE))
     except ImageError as error:
         raise HTTPException(422, str(error)) from None
     return JSONResponse(results(MODEL, digit.pixels[None])[0])

@@ -1,4 +1,4 @@
-"""LitServe with one worker: requests go from its web server to the worker's process and back."""
+"""LitServe with one worker process. Requests pass from its web server to the worker and back."""
 
 import sys
 from typing import Any
@@ -12,13 +12,13 @@ from benchmarks.peers.work import MAX_BODY_BYTES, Pixels, load, results
 
 
 class Digits(litserve.LitAPI):  # type: ignore[misc]
-    """The same work as everywhere, in the shape that LitServe gives it."""
+    """The work of every server, as a LitServe API."""
 
     def setup(self, device: str) -> None:
         self.served = load()
 
     def decode_request(self, request: Request, **_: Any) -> NDArray[np.uint8]:
-        # LitServe hands over the parsed JSON where the annotation says Request
+        # LitServe passes the parsed JSON, although the annotation is Request.
         return np.array(Pixels.model_validate(request).images, np.uint8)
 
     def predict(self, x: NDArray[np.uint8], **_: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What every peer does with a request: our model, preprocessing and answers, so that servers alone are compared."""
+"""The work of every server: the same model, preprocessing and answers, so that only the servers differ."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.answers import answer, new_request_id
-from serving.models import ServedModel, load_model
+from recognition.model import Model, load_model
+from serving.answers import new_request_id
 
 MAX_BODY_BYTES = 2_000_000
 
@@ -19,7 +19,7 @@ Image = Annotated[list[Row], Field(min_length=28, max_length=28)]
 
 
 class Pixels(BaseModel):
-    """The body of `/predict_pixels`, as strict as the service's own."""
+    """The body of `/predict_pixels`, validated as strictly as in the service."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -27,11 +27,11 @@ class Pixels(BaseModel):
     model: str = "champion"
 
 
-def load() -> ServedModel:
-    """The model in the folder that the benchmark names."""
-    return load_model("champion", Path(os.environ["BENCHMARK_MODEL"]), "1")
+def load() -> Model:
+    """Loads the model from the folder in BENCHMARK_MODEL."""
+    return load_model(Path(os.environ["BENCHMARK_MODEL"]), "1", "champion")
 
 
-def results(model: ServedModel, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
-    """Answers with their request ids, for uint8 (n, 28, 28)."""
-    return [{**row, "request_id": new_request_id()} for row in answer(model, images)]
+def results(model: Model, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
+    """Answers with request ids for images, uint8 (n, 28, 28)."""
+    return [{**row, "request_id": new_request_id()} for row in model.answer(images)]

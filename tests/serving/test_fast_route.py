@@ -36,7 +36,7 @@ def routes(models: Models) -> Iterator[tuple[TestClient, TestClient]]:
 
 def known(models: Models) -> np.ndarray:
     noise = np.random.default_rng(0).integers(0, 256, (60, 28, 28), dtype=np.uint8)
-    return np.concatenate([models.by_name["cnn"].known_images, noise, np.zeros((1, 28, 28), np.uint8)])
+    return np.concatenate([models.by_name["cnn"].known_digits[0], noise, np.zeros((1, 28, 28), np.uint8)])
 
 
 @pytest.mark.parametrize("model", ["champion", "mlp"])

@@ -56,7 +56,7 @@ def test_a_drawn_digit_is_answered_by_every_model(here: Visit) -> None:
     here.picture("answer")
     said = {result["prediction"] for result in answer["results"].values()}
     if len(said) == 1:
-        expect(here.page.locator("#verdict")).to_have_text(f"Both models say {said.pop()}")
+        expect(here.page.locator("#verdict")).to_have_text(f"Both models predict {said.pop()}")
     else:
         expect(here.page.locator("#verdict")).to_have_text("The models disagree")
     for card, (name, result) in zip(here.page.locator(".model").all(), answer["results"].items(), strict=True):
@@ -232,7 +232,7 @@ def test_what_is_no_picture_is_refused_in_the_services_words(visit: Visitor, tmp
     file = tmp_path / "text.png"
     file.write_text("not a picture")
     here.page.locator("#file").set_input_files(file)
-    expect(here.page.locator("#verdict")).to_have_text("This could not be answered")
+    expect(here.page.locator("#verdict")).to_have_text("The request failed")
     expect(here.page.locator("#detail")).to_contain_text("PNG")
     here.draw_and_wait(ONE)  # and it goes on
 
@@ -252,13 +252,13 @@ def test_disagreement_is_said_by_whom(here: Visit, found) -> None:
     here.wait_for(waited.value.json())
     expect(here.page.locator("#verdict")).to_have_text("The models disagree")
     for name, result in waited.value.json()["results"].items():
-        expect(here.page.locator("#detail")).to_contain_text(f"{name} says {result['prediction']}")
+        expect(here.page.locator("#detail")).to_contain_text(f"{name} predicts {result['prediction']}")
     here.picture("disagreement")
 
 
 @pytest.mark.parametrize(
     ("reason", "said"),
-    [("low_confidence", r"Not sure between \d and \d"), ("not_a_digit", "Does not look like a digit")],
+    [("low_confidence", r"Not sure: \d or \d"), ("not_a_digit", "Does not look like a digit")],
 )
 def test_doubt_is_said_in_words(here: Visit, found, reason: str, said: str) -> None:
     def wanted(answer: dict) -> bool:

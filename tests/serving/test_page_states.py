@@ -30,15 +30,15 @@ def test_the_key_is_asked_for_and_kept_for_the_session(visit: Visitor, project: 
         page = here.page
         page.goto(url)
         field = page.get_by_label("API key")
-        expect(page.locator("#verdict")).to_have_text("This service wants a key")
+        expect(page.locator("#verdict")).to_have_text("API key required")
         here.draw(SEVEN)
         assert here.ink() > 0  # nothing blocks drawing
         field.fill("the wrong one")
-        page.get_by_role("button", name="Use it").click()
-        expect(page.locator("#verdict")).to_have_text("That key was not accepted")
+        page.get_by_role("button", name="Submit").click()
+        expect(page.locator("#verdict")).to_have_text("The API key was rejected")
         here.picture("key")
         field.fill(KEY)
-        page.get_by_role("button", name="Use it").click()
+        page.get_by_role("button", name="Submit").click()
         expect(page.locator(".digit").first).to_have_text(KNOWN)
         expect(field).to_be_hidden()
         page.reload()
@@ -69,7 +69,7 @@ def test_too_many_requests_are_waited_out(visit: Visitor, project: Project) -> N
             page.wait_for_timeout(150)
         expect(page.locator("#verdict")).to_have_text("Too many requests")
         assert retry is not None and 1 <= retry <= 60
-        expect(page.locator("#detail")).to_contain_text(f"goes on in {retry} s")
+        expect(page.locator("#detail")).to_contain_text(f"retries in {retry} s")
         ink = here.ink()
         here.draw([(0.1, 0.5), (0.9, 0.5)])
         assert here.ink() > ink
@@ -134,13 +134,13 @@ def test_a_service_that_stops_and_comes_back(visit: Visitor, project: Project) -
         page = here.open()
         here.draw_and_wait(ONE)
     here.draw([(0.3, 0.3), (0.7, 0.3)])
-    expect(page.locator("#verdict")).to_have_text("The service does not answer")
+    expect(page.locator("#verdict")).to_have_text("The service does not respond")
     expect(page.locator(".digit").first).to_have_text("–")  # not the answer to another drawing
     here.draw([(0.3, 0.7), (0.7, 0.7)])  # drawing goes on
     ink = here.ink()
     here.picture("gone")
     with running(project, port):
-        expect(page.locator("#verdict")).not_to_have_text("The service does not answer", timeout=30_000)
+        expect(page.locator("#verdict")).not_to_have_text("The service does not respond", timeout=30_000)
         expect(page.locator(".digit").first).to_have_text(KNOWN)
         assert here.ink() == ink
         here.close()
@@ -151,5 +151,5 @@ def test_an_answer_that_is_none_is_said(visit: Visitor) -> None:
     page = here.open()
     page.route("**/compare", lambda route: route.fulfill(status=200, body="<html>a proxy speaks</html>"))
     here.draw(SEVEN)
-    expect(page.locator("#verdict")).to_have_text("This could not be answered")
+    expect(page.locator("#verdict")).to_have_text("The request failed")
     expect(page.locator("#detail")).to_contain_text("proxy")

@@ -52,7 +52,7 @@ def test_why_shows_what_speaks_for_the_answer_and_for_another(here: Visit) -> No
     expect(page.locator("#why-say")).to_contain_text(f"{label} less likely")
     for place, name in enumerate(answer["results"]):
         expect(page.locator("#maps canvas").nth(place)).to_have_attribute(
-            "aria-label", f"Pixels that speak for and against {label}, by {name}"
+            "aria-label", f"Pixels that support or contradict {label}, by {name}"
         )
         assert painted(here, f"#maps figure:nth-child({place + 1}) canvas") > 1000
     here.picture("why", full_page=True)
@@ -93,19 +93,19 @@ def test_inside_the_network_changes_while_drawing(here: Visit, project: Project)
     with page.expect_response("**/demo_network.bin"):
         page.locator("#inside summary").click()
     say = page.locator("#inside-say")
-    expect(say).to_have_text("Draw something, and watch it pass through.")
+    expect(say).to_have_text("Draw something to see the activations.")
     places = here.places(SEVEN)
     page.mouse.move(*places[0])
     page.mouse.down()
     page.mouse.move(*places[1], steps=5)
-    expect(say).to_contain_text("It says")  # before the stroke is finished
+    expect(say).to_contain_text("Prediction:")  # before the stroke is finished
     before = page.locator("#network").screenshot()
     page.mouse.move(*places[2], steps=5)
     with page.expect_response(lambda answer: answer.url.endswith("/compare") and final(answer)) as waited:
         page.mouse.up()
     pixels = np.array(waited.value.json()["pixels"], np.uint8)
     expected = Classifier(project.folder / "data" / "derived" / "demo_network.tflite").probabilities(pixels[None])[0]
-    expect(say).to_contain_text(f"It says {expected.argmax()}, {100 * expected.max():.1f}% confident")
+    expect(say).to_contain_text(f"Prediction: {expected.argmax()}, {100 * expected.max():.1f}% confident")
     assert page.locator("#network").screenshot() != before
     assert painted(here, "#filters canvas:nth-child(1)") > 100
     here.picture("inside", full_page=True)
@@ -176,19 +176,19 @@ def test_feedback_is_recorded_and_withdrawn(visit: Visitor, logging_service: str
     expect(page.locator("#feedback")).to_contain_text("Stored: the 28 × 28 pixels")
     labels = page.locator("#labels button")
     labels.nth(1).click()
-    expect(page.locator("#thanks")).to_have_text("Thank you: 1 is recorded.")
+    expect(page.locator("#thanks")).to_have_text("Thank you. Label 1 is saved.")
     expect(labels.nth(1)).to_have_attribute("aria-pressed", "true")
     here.picture("feedback")
     second = here.draw_and_wait([(0.2, 0.5), (0.8, 0.5)])["request_id"]
     expect(labels.nth(1)).to_have_attribute("aria-pressed", "false")
     labels.nth(7).click()
-    expect(page.locator("#thanks")).to_have_text("Thank you: 7 is recorded. 2 in all.")
-    take_back = page.get_by_role("button", name="Take the last one back")
-    take_back.click()
-    expect(page.locator("#thanks")).to_have_text("7 is taken back.")
-    take_back.click()  # of a drawing that is gone
-    expect(page.locator("#thanks")).to_have_text("1 is taken back.")
-    expect(take_back).to_be_hidden()
+    expect(page.locator("#thanks")).to_have_text("Thank you. Label 7 is saved. 2 labels in total.")
+    withdraw = page.get_by_role("button", name="Withdraw the last label")
+    withdraw.click()
+    expect(page.locator("#thanks")).to_have_text("Label 7 is withdrawn.")
+    withdraw.click()  # of a drawing that is gone
+    expect(page.locator("#thanks")).to_have_text("Label 1 is withdrawn.")
+    expect(withdraw).to_be_hidden()
     assert sent == [
         {"request_id": first, "label": 1},
         {"request_id": second, "label": 7},
@@ -239,7 +239,7 @@ def test_axe_finds_nothing(visit: Visitor, scheme: str, width: int) -> None:
     here.draw_and_wait(SEVEN)
     page.locator("#why summary").click()
     page.locator("#inside summary").click()
-    expect(page.locator("#inside-say")).to_contain_text("It says")
+    expect(page.locator("#inside-say")).to_contain_text("Prediction:")
     page.locator("#labels button").first.click()
     check(here)
     here.picture(f"all-{scheme}-{width}", full_page=True)

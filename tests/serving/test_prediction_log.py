@@ -1,17 +1,12 @@
 """The prediction log: what it writes, and that neither a slow nor a lost database is ever waited for."""
 
 import logging
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import sqlalchemy as sql
 
@@ -20,7 +15,6 @@ from serving import prediction_log
 from serving.answers import new_request_id
 from serving.log_writer import Answered
 from serving.prediction_log import VERDICT, Ambiguous, NotLogged, PredictionLog, Unreachable
-from tests.conftest import REPOSITORY
 from tests.postgres import running_postgres
 
 ROW = {"version": "3", "prediction": 8, "confidence": 0.9, "uncertain": True, "reason": "low_confidence"}
@@ -36,7 +30,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def opened(key: str = "", max_rows: int = 1000) -> Iterator[PredictionLog]:
-    log = PredictionLog(database.database_url(), key, 90, max_rows)
+    log = PredictionLog(database.database_url(Path.cwd()), key, 90, max_rows)
     try:
         yield log
     finally:
@@ -50,7 +44,7 @@ def answered(pictures: int = 1, who: str = "address 10.0.0.7", models: tuple[str
 
 
 def rows(table: sql.Table) -> list[sql.Row]:
-    engine = database.connect(database.database_url())
+    engine = database.connect(database.database_url(Path.cwd()))
     with engine.connect() as connection:
         return list(connection.execute(table.select()).all())
 
@@ -60,13 +54,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen within 60 s"
         time.sleep(0.02)
-
-
-def runs(process_id: int) -> bool:
-    try:
-        return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def counted(name: str) -> float:
@@ -129,9 +116,8 @@ def test_pictures_of_one_request_are_numbered_and_labelled_by_number(database_ur
     ]
 
 
-def test_a_slow_database_is_not_waited_for(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_database_is_not_waited_for(engine: sql.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prediction_log, "MOST_WAITING", 5)
-    engine = database.open_store()
     before = lost()
     with opened() as log:
         connection = engine.connect()
@@ -179,39 +165,6 @@ def test_a_restarted_postgresql_is_used_again(monkeypatch: pytest.MonkeyPatch) -
             assert len(rows(database.pictures)) == 2
 
 
-def test_a_killed_writer_is_replaced(database_url: str) -> None:
-    with opened() as log:
-        log.record(answered())
-        wait_for(lambda: log._done == 1)
-        before = counted("digits_log_failures_total")
-        assert log._writer._process is not None
-        os.kill(log._writer._process.pid, signal.SIGKILL)
-        log._writer._process.wait(10)
-        log.record(answered())
-        wait_for(lambda: log._done == 2)
-        assert counted("digits_log_failures_total") == before
-    assert len(rows(database.pictures)) == 2
-
-
-WORKER = """
-import os, signal, time
-from tests.serving.test_prediction_log import answered, opened, rows, store
-with opened() as log:
-    log.record(answered())
-    while log._done < 1:
-        time.sleep(0.02)
-    print(log._writer._process.pid, flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_the_writer_ends_with_its_worker(database_url: str) -> None:
-    worker = subprocess.run([sys.executable, "-c", WORKER], cwd=REPOSITORY, capture_output=True, text=True)
-    assert worker.returncode == -signal.SIGKILL, worker.stderr
-    wait_for(lambda: not runs(int(worker.stdout)))
-    assert len(rows(database.pictures)) == 1
-
-
 def test_rows_that_are_never_taken_hold_up_no_others(database_url: str) -> None:
     with opened() as log:
         one = answered()
@@ -234,11 +187,10 @@ def test_it_keeps_no_more_than_it_may(database_url: str, monkeypatch: pytest.Mon
     assert len(rows(database.predictions)) == 6
 
 
-def test_the_monitors_last_figures_are_metrics(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_monitors_last_figures_are_metrics(engine: sql.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     import prometheus_client
 
     monkeypatch.setattr(prediction_log, "HOUSEKEEPING_SECONDS", 0.05)
-    engine = database.open_store()
     for status in (0, 1):
         figures = {"off_centre mean difference": {"effect": 2.5 * status, "threshold": 1.0}}
         row = {

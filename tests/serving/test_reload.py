@@ -10,7 +10,8 @@ import requests
 
 from pipeline.console import PipelineError
 from pipeline.files import read_json, write_json
-from serving.models import DamagedModel, Models
+from recognition.model import DamagedModel
+from serving.models import Models
 from serving.reload import Watcher, load_directory
 from tests.conftest import Project, serve
 from tests.serving.test_hostile import saved, seven

@@ -1,0 +1,139 @@
+"""The load of benchmarks/serving.py: request bodies, wrk, and checks of the answers."""
+
+import io
+import json
+import os
+import random
+import string
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.servers import Server, cpu_seconds
+from pipeline.paths import ROOT
+from recognition.image_format import IMAGE_SIZE
+
+
+@dataclass(frozen=True)
+class Load:
+    """A request to repeat: a route of our service, a body, and the number of images in it."""
+
+    name: str
+    route: str
+    body: bytes
+    content_type: str
+    images: int = 1
+
+    def body_for(self, server: Server) -> bytes:
+        """The body with the JSON key that a server expects."""
+        return self.body.replace(b'"images"', f'"{server.envelope}"'.encode(), 1)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Results of one server under one load."""
+
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    cpu_ms: float
+    errors: int
+
+
+def loads(folder: Path) -> list[Load]:
+    """One image, a PNG file of 280x280 and 256 images, made from the known digits in the folder of the model."""
+    with np.load(folder / "known_digits.npz") as known:
+        digits = known["images"]
+    many = np.resize(digits, (256, IMAGE_SIZE, IMAGE_SIZE))
+    paper = Image.new("L", (280, 280), 255)
+    paper.paste(Image.fromarray(255 - digits[3]).resize((224, 224), Image.Resampling.BICUBIC), (28, 28))
+    png = io.BytesIO()
+    paper.convert("RGB").save(png, "PNG")
+    boundary = "boundary5f2d"
+    lines = ['Content-Disposition: form-data; name="image"; filename="a.png"', "Content-Type: image/png", "", ""]
+    form = "\r\n".join([f"--{boundary}", *lines]).encode() + png.getvalue() + f"\r\n--{boundary}--\r\n".encode()
+    return [
+        Load("pixels", "/predict_pixels", pixels(digits[3:4]), "application/json"),
+        Load("PNG file", "/predict", form, f"multipart/form-data; boundary={boundary}"),
+        Load("256 images", "/predict_pixels", pixels(many), "application/json", images=256),
+    ]
+
+
+def pixels(images: Any) -> bytes:
+    """The body of `/predict_pixels` for uint8 (n, 28, 28)."""
+    return json.dumps({"images": images.tolist()}).encode()
+
+
+def run_wrk(server: Server, load: Load, connections: int, seconds: float, folder: Path) -> Measured:
+    """Loads a running server with wrk for some seconds. `folder`: for the body."""
+    body = folder / "body"
+    body.write_bytes(load.body_for(server))
+    assert server.process
+    before = cpu_seconds(server.process)
+    output = subprocess.run(
+        [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "--timeout",
+            "30s",
+            "-s",
+            str(ROOT / "benchmarks" / "load.lua"),
+            server.url + server.paths[load.route],
+        ],
+        env={**os.environ, "BODY": str(body), "CONTENT_TYPE": load.content_type},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    cpu = cpu_seconds(server.process) - before
+    result = json.loads(output.strip().splitlines()[-1])
+    cpu_ms = cpu / max(result["requests"], 1) * 1000
+    per_second = result["requests"] / result["seconds"]
+    return Measured(per_second, result["p50_ms"], result["p99_ms"], cpu_ms, result["errors"])
+
+
+def check_answers(started: list[Server], load: Load) -> None:
+    """Exits unless all servers with a model predict the same classes."""
+    predictions = {}
+    for server in started:
+        if load.route not in server.paths or server.name == "bare ASGI echo":
+            continue
+        url = server.url + server.paths[load.route]
+        request = urllib.request.Request(url, load.body_for(server), {"Content-Type": load.content_type})  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            answer = json.load(response)
+        if "predictions" in answer:
+            predictions[server.name] = [int(np.argmax(row)) for row in answer["predictions"]]
+        else:
+            predictions[server.name] = [row["prediction"] for row in answer.get("results", [answer])]
+    if len(set(map(str, predictions.values()))) != 1:
+        sys.exit(f"the servers predict different classes for the load {load.name!r}: {predictions}")
+
+
+def metrics_growth(server: Server, paths: int = 300) -> dict[str, int]:
+    """Lines and bytes of `/metrics` before and after requests to random paths."""
+    generator = random.Random(0)  # noqa: S311
+
+    def size() -> tuple[int, int]:
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=30) as response:  # noqa: S310
+            text = response.read()
+        return text.count(b"\n"), len(text)
+
+    before = size()
+    for _ in range(paths):
+        path = "".join(generator.choices(string.ascii_letters, k=20))
+        try:
+            urllib.request.urlopen(f"{server.url}/{path}", timeout=30).close()  # noqa: S310
+        except urllib.error.HTTPError as error:
+            error.close()
+    after = size()
+    return {"paths": paths, "lines_before": before[0], "lines_after": after[0], "bytes_after": after[1]}
