@@ -1,4 +1,4 @@
-"""What a command shows in a terminal: plain lines, progress, errors in one line each; libraries are kept quiet."""
+"""Console output of all commands: lines, progress bars and one-line errors; libraries print nothing."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from rich.progress import Progress
 QUIET_LIBRARIES = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_ENABLE_ONEDNN_OPTS": "1",
-    "CUDA_VISIBLE_DEVICES": "-1",  # results are reproducible on the processor only; also stops the search for a GPU
+    "CUDA_VISIBLE_DEVICES": "-1",  # only results of the CPU are reproducible
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -22,20 +22,18 @@ QUIET_LIBRARIES = {
     "GX_ANALYTICS_ENABLED": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-
-
-for _name, _value in QUIET_LIBRARIES.items():  # on import, because these libraries read them on theirs
+for _name, _value in QUIET_LIBRARIES.items():  # at import time, because the libraries read them when imported
     os.environ.setdefault(_name, _value)
 
 
 class PipelineError(Exception):
-    """An error that the user can fix. Each line says what is wrong, what was expected and what to do."""
+    """An error that the user can fix. Each line names the problem, the expected value and the remedy."""
 
 
 def run_main(main: Callable[..., Any], error_status: int = 1) -> None:
-    """Run a stage's `main` with the command line's arguments, or a click command, and exit with its status.
+    """Run a click command, or a stage's `main` with the command-line arguments, and exit with its status.
 
-    A PipelineError becomes its message, without a traceback, and the exit status `error_status`.
+    A PipelineError prints its message without a traceback and exits with `error_status`.
     """
     try:
         status = main.main(standalone_mode=False) if isinstance(main, click.Command) else main(*sys.argv[1:])
@@ -44,7 +42,7 @@ def run_main(main: Callable[..., Any], error_status: int = 1) -> None:
             print(f"error: {line}", file=sys.stderr)
         raise SystemExit(error_status) from None
     except FileNotFoundError as error:
-        print(f"error: {error.filename} is missing; an earlier stage makes it: dvc repro", file=sys.stderr)
+        print(f"error: {error.filename} is missing; create it with: dvc repro", file=sys.stderr)
         raise SystemExit(error_status) from None
     except click.ClickException as error:
         error.show()
@@ -55,11 +53,11 @@ def run_main(main: Callable[..., Any], error_status: int = 1) -> None:
 
 
 def say(line: str) -> None:
-    """Print one line and flush, so that it appears in its place in a log."""
+    """Print one line and flush, which keeps the order of lines in logs."""
     print(line, flush=True)
 
 
 def progress(*columns: Any) -> Progress:
-    """A progress display in a terminal; nothing in a log."""
-    own = os.fdopen(os.dup(2), "w")  # still the terminal while `hide_native_output` redirects file descriptor 2
-    return Progress(*columns, console=Console(file=own), disable=not own.isatty(), transient=True)
+    """Returns a progress display for terminals; it prints nothing to logs."""
+    stderr = os.fdopen(os.dup(2), "w")  # a copy, because `hide_native_output` redirects file descriptor 2
+    return Progress(*columns, console=Console(file=stderr), disable=not stderr.isatty(), transient=True)

@@ -5,9 +5,8 @@ from numpy.typing import NDArray
 
 from pipeline.console import run_main, say
 from pipeline.data.splits import load_split
-from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt, from_bytes
+from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt, from_bytes, vary
 from pipeline.evaluation.ood_samples import make_ood_samples, to_mnist_geometry
-from pipeline.evaluation.variations import vary
 from pipeline.files import replacing
 from pipeline.params import load_params
 from pipeline.paths import DERIVED

@@ -1,19 +1,23 @@
 """Stage `evaluate@NAME`: computes all metrics of one model from the exported file."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pipeline.console import run_main, say
-from pipeline.data.datasets import load_dataset
-from pipeline.data.splits import load_split
-from pipeline.evaluation.exported_model import known_digits, measure_cost
-from pipeline.evaluation.metrics import compute_metrics, rounded
+from pipeline.data.datasets import Dataset, load_dataset
+from pipeline.data.splits import Split, load_split
+from pipeline.evaluation import metrics
+from pipeline.evaluation.calibration import Probabilities
 from pipeline.evaluation.ood_fit import fit_and_evaluate, to_card
-from pipeline.evaluation.robustness import corruption_accuracy, corruption_errors, sensitivity
-from pipeline.files import read_json, replacing, sha256, write_json
+from pipeline.files import read_json, replacing, sha256, write_json, write_text
 from pipeline.params import load_params
 from pipeline.paths import EVALUATIONS, MODELS, REPORTS
-from pipeline.reporting.model_card import write_model_reports
+from pipeline.reporting.rendering import render
 from recognition.classifier import Classifier
 
 
@@ -27,13 +31,13 @@ def main(name: str) -> None:
     probabilities = {split: classifier.probabilities(data.images) for split, data in splits.items()}
     with threadpool_limits(1):  # the order of summation, and so the last digits, depend on the number of threads
         ood_score, ood_rates = fit_and_evaluate(classifier, probabilities, splits, settings.false_rejection_rate)
-    details = compute_metrics(probabilities, splits, dataset, run["temperature"], settings)
+    details = metrics.compute_metrics(probabilities, splits, dataset, run["temperature"], settings)
     details["metrics"]["out_of_distribution"] = ood_rates
-    details["metrics"]["robustness"] = corruption_errors(classifier, test.labels)
-    details["sensitivity"] = sensitivity(classifier, test.labels)
-    evaluation = rounded({"dataset": val.dataset, "digest": sha256(file), **details})
-    cost = measure_cost(file, classifier, run, val.images, settings.latency_calls)
-    share = corruption_accuracy(classifier, val.labels)
+    details["metrics"]["robustness"] = metrics.corruption_errors(classifier, test.labels)
+    details["sensitivity"] = metrics.sensitivity(classifier, test.labels)
+    evaluation = metrics.rounded({"dataset": val.dataset, "digest": sha256(file), **details})
+    cost = metrics.measure_cost(file, classifier, run, val.images, settings.latency_calls)
+    share = metrics.corruption_accuracy(classifier, val.labels)
 
     write_json(folder / "evaluation.json", evaluation)
     write_json(folder / "ood_score.json", to_card(ood_score))
@@ -44,10 +48,43 @@ def main(name: str) -> None:
         np.savez(output, **known_digits(probabilities["val"], val))  # type: ignore[arg-type]  # names are keywords
     images = {split: len(data.labels) for split, data in splits.items()}
     card = {"settings": params.models[name], "record": run, "cost": cost, "images": images}
-    write_model_reports(REPORTS / name, card, evaluation, probabilities["test"], test, dataset)
+    write_reports(REPORTS / name, card, evaluation, probabilities["test"], test, dataset)
     figures = evaluation["metrics"]["test"]
     interval = f"95% interval {figures['accuracy_low']:.2%} to {figures['accuracy_high']:.2%}"
     say(f"{name}: test accuracy {figures['accuracy']:.2%} ({interval})")
+
+
+def known_digits(probabilities: Probabilities, val: Split) -> dict[str, NDArray[Any]]:
+    """Images, labels and probabilities of the most confident correct validation image of each class."""
+    confidence = np.where(probabilities.argmax(axis=1) == val.labels, probabilities.max(axis=1), -1)
+    classes = range(probabilities.shape[1])
+    chosen = [int(np.argmax(np.where(val.labels == label, confidence, -2))) for label in classes]
+    return {"images": val.images[chosen], "labels": val.labels[chosen], "probabilities": probabilities[chosen]}
+
+
+def write_reports(
+    folder: Path,
+    details: dict[str, Any],
+    evaluation: dict[str, Any],
+    probabilities: Probabilities,
+    test: Split,
+    dataset: Dataset,
+) -> None:
+    """Write `model_card.md`, `metrics.json`, `confusion.csv`, `robustness.csv` and `reliability.csv` to `folder`.
+
+    `details`: further values of the card's template; `probabilities`: (n, classes), for the images of `test`.
+    """
+    write_json(folder / "metrics.json", evaluation["metrics"])
+    card = render("model_card.md", name=folder.name, dataset=dataset, evaluation=evaluation, **details)
+    write_text(folder / "model_card.md", card)
+    names = np.array(dataset.classes)
+    errors = evaluation["metrics"]["robustness"].items()
+    for table, rows in (
+        ("confusion", {"label": names[test.labels], "predicted": names[probabilities.argmax(axis=1)]}),
+        ("robustness", {"corruption": [name for name, _ in errors], "error": [error for _, error in errors]}),
+        ("reliability", evaluation["reliability"]),
+    ):
+        pd.DataFrame(rows).to_csv(folder / f"{table}.csv", index=False)
 
 
 if __name__ == "__main__":

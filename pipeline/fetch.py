@@ -1,9 +1,9 @@
-"""Stage `fetch`: downloads the dataset from the first mirror that has it, or falls back to embedded digits."""
+"""Stage `fetch`: download the dataset from its first reachable mirror, or write the embedded fallback."""
 
 from pipeline.console import run_main, say
 from pipeline.data.datasets import load_dataset
-from pipeline.data.fallback import allowed_fallback, write_embedded
-from pipeline.data.mirrors import fetch_from_mirrors, unreachable
+from pipeline.data.fallback import fallback_for, write_embedded
+from pipeline.data.mirrors import fetch_from_mirrors
 from pipeline.params import load_params
 from pipeline.paths import RAW
 
@@ -15,13 +15,9 @@ def main() -> None:
     if not dataset.files:
         write_embedded(name, fallback=False)
     elif not fetch_from_mirrors(name, dataset):
-        fallback = allowed_fallback()
-        if fallback is None:
-            raise unreachable(name)
-        say(
-            f"!!! NO MIRROR OF {name.upper()} CAN BE REACHED: continuing with the small embedded dataset {fallback}, "
-            "under its own name. Set DATA_MIRROR or connect, then run: make run"
-        )
+        fallback = fallback_for(name)
+        say(f"!!! NO MIRROR OF {name.upper()} CAN BE REACHED: using the small embedded dataset {fallback} instead")
+        say("!!! To fetch it, connect to the network or set DATA_MIRROR, then run: make run")
         write_embedded(fallback, fallback=True)
 
 

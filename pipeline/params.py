@@ -1,31 +1,44 @@
-"""`params.yaml` and `datasets.yaml` as typed, frozen objects; every unknown key or wrong value is named at once."""
+"""`params.yaml` as typed, frozen objects, and the YAML parser for all settings files; errors name every invalid key."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from pipeline.console import PipelineError
 from pipeline.paths import PARAMS
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]  # is a folder, an alias, a query parameter
-RENAMED_KEYS = {  # old key: new key
+RENAMED_KEYS = {  # old key: new key, or None for a removed key
     "calm": "final_phase",
     "calm_strength": "final_phase_strength",
     "inside": "demo_network",
     "members": "ensemble_size",
     "non_digits": "ood_samples",
+    "package": None,
     "refused_digits": "false_rejection_rate",
     "reliable_accuracy": "selective_accuracy",
     "test_time_shift": "tta_shift",
 }
-RESERVED_NAMES = {"champion", "previous", "latest"}  # aliases of the registry's own
+REGISTRY_ALIASES = {"champion", "previous", "latest"}
+
+
+def _no_alias(name: str) -> str:
+    if name in REGISTRY_ALIASES:
+        raise ValueError("the model registry uses this name as an alias; choose another")
+    return name
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$"), AfterValidator(_no_alias)]  # also names a folder
+Parsed = TypeVar("Parsed")
 
 
 class Settings(BaseModel):
-    """Base of all settings: unknown keys are errors, values never change."""
+    """Base of all settings: unknown keys are errors, values are read-only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -33,15 +46,15 @@ class Settings(BaseModel):
 class Data(Settings):
     dataset: str
     fallback: Literal["optdigits"] | None
-    validation_share: Annotated[float, Field(gt=0, lt=1)]
+    validation_share: Probability
     pen_stroke_share: Annotated[float, Field(ge=0, lt=1)]
 
 
 class Optimizer(Settings):
     name: Literal["adam", "adamw", "rmsprop", "sgd"]
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    beta_2: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    beta_2: Probability = 0.999
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
@@ -51,7 +64,7 @@ class Schedule(Settings):
 
 
 class Augmentation(Settings):
-    """Random distortions of training images; the unit of each stands in `params.yaml`."""
+    """Random distortions of training images; `params.yaml` gives the units."""
 
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     shear: Annotated[float, Field(ge=0, le=45)] = 0.0
@@ -74,26 +87,26 @@ class Model(Settings):
     arguments: dict[str, Any] = {}
     optimizer: Optimizer
     schedule: Schedule
-    epochs: Annotated[int, Field(ge=1)]
-    ensemble_size: Annotated[int, Field(ge=1)] = 1
+    epochs: Count
+    ensemble_size: Count = 1
     tta_shift: Annotated[int, Field(ge=0, le=4)] = 0
     minimum_steps: Annotated[int, Field(ge=0)] = 0
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: Count
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     augmentation: Augmentation = Augmentation()
     precision: Literal["auto", "float32", "bfloat16"]
     seed: int
-    threads: Annotated[int, Field(ge=1)]
+    threads: Count
 
 
 class DemoNetwork(Settings):
-    """The small network that the page shows at work."""
+    """The small network whose activations the page shows."""
 
     widths: Annotated[list[int], Field(min_length=2, max_length=2)]
-    epochs: Annotated[int, Field(ge=1)]
+    epochs: Count
     minimum_steps: Annotated[int, Field(ge=0)]
-    batch_size: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
+    batch_size: Count
+    learning_rate: Positive
     augmentation: Augmentation
     seed: int
 
@@ -105,31 +118,31 @@ class Export(Settings):
 
 class Corrupt(Settings):
     seed: int
-    images: Annotated[int, Field(ge=1)]
+    images: Count
     validation_images: Annotated[int, Field(ge=2)]
-    sensitivity_images: Annotated[int, Field(ge=1)]
+    sensitivity_images: Count
     ood_samples: Annotated[int, Field(ge=20)]
 
 
 class Evaluate(Settings):
     selective_accuracy: Share
     calibration_bins: Annotated[int, Field(ge=2)]
-    latency_calls: Annotated[int, Field(ge=1)]
-    false_rejection_rate: Annotated[float, Field(gt=0, lt=1)]
+    latency_calls: Count
+    false_rejection_rate: Probability
 
 
 class Compare(Settings):
-    significance: Annotated[float, Field(gt=0, lt=1)]
+    significance: Probability
     resamples: Annotated[int, Field(ge=100)]
     seed: int
-    pictures: Annotated[int, Field(ge=1)]
+    pictures: Count
 
 
 class Gate(Settings):
     tolerance: Share
     labelled_tolerance: Share
-    minimum_labels: Annotated[int, Field(ge=1)]
-    significance: Annotated[float, Field(gt=0, lt=1)]
+    minimum_labels: Count
+    significance: Probability
 
 
 class Feedback(Settings):
@@ -140,26 +153,22 @@ class Feedback(Settings):
 
 
 class Monitor(Settings):
-    hours: Annotated[float, Field(gt=0)]
-    images: Annotated[int, Field(ge=1)]
-    minimum: Annotated[int, Field(ge=1)]
-    minimum_labels: Annotated[int, Field(ge=1)]
+    hours: Positive
+    images: Count
+    minimum: Count
+    minimum_labels: Count
     rules: Share
-    mean_difference: Annotated[float, Field(gt=0)]
-    population_stability: Annotated[float, Field(gt=0)]
-    divergence: Annotated[float, Field(gt=0)]
-    uncertain: Annotated[float, Field(gt=0)]
-    disagreement: Annotated[float, Field(gt=0)]
-    accuracy: Annotated[float, Field(gt=0)]
-    pictures: Annotated[int, Field(ge=1)]
-
-
-class Package(Settings):
-    probability_tolerance: Share
+    mean_difference: Positive
+    population_stability: Positive
+    divergence: Positive
+    uncertain: Positive
+    disagreement: Positive
+    accuracy: Positive
+    pictures: Count
 
 
 class Range(Settings):
-    """Values to search: one of `choices`, or between `low` and `high`, evenly in the logarithm when `log`."""
+    """Search range: `choices`, or `low` to `high`, on a logarithmic scale if `log`."""
 
     low: int | float | None = None
     high: int | float | None = None
@@ -167,7 +176,7 @@ class Range(Settings):
     choices: list[bool | int | float | str] | None = None
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "Range":
+    def _either_kind(self) -> "Range":
         if (self.choices is None) == (self.low is None or self.high is None):
             raise ValueError("give either low and high, or choices")
         return self
@@ -175,8 +184,8 @@ class Range(Settings):
 
 class Sweep(Settings):
     model: Name
-    trials: Annotated[int, Field(ge=1)]
-    epochs: Annotated[int, Field(ge=1)]
+    trials: Count
+    epochs: Count
     storage: str
     seed: int
     ranges: Annotated[dict[str, Range], Field(min_length=1)]
@@ -193,37 +202,25 @@ class Params(Settings):
     gate: Gate
     feedback: Feedback
     monitor: Monitor
-    package: Package
     sweep: Sweep
 
 
-Parsed = TypeVar("Parsed", bound=BaseModel)
-
-
 def load_params(path: Path = PARAMS) -> Params:
-    """Read `params.yaml`. Raises PipelineError with one line for each key that is wrong."""
-    params = parse_settings(path, Params, read_yaml(path))
-    if reserved := RESERVED_NAMES & params.models.keys():
-        raise PipelineError(f"{path.name}: models.{min(reserved)}: the name belongs to the registry; choose another")
-    return params
+    """Read `params.yaml`. Raises PipelineError with one line for each invalid key."""
+    return parse_settings(path, Params, read_yaml(path))
 
 
-def flatten(settings: BaseModel, prefix: str) -> dict[str, Any]:
-    """Leaves of `settings` by dotted path, as DVC and MLflow name parameters."""
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of a nested mapping by dotted path, the parameter names of DVC and MLflow."""
     flat: dict[str, Any] = {}
-
-    def walk(node: Any, path: str) -> None:
-        if isinstance(node, dict):
-            for key, value in node.items():
-                walk(value, f"{path}.{key}")
-        else:
-            flat[path] = node
-
-    walk(settings.model_dump(), prefix)
+    for key, value in content.items():
+        path = f"{prefix}.{key}" if prefix else key
+        flat |= flatten(value, path) if isinstance(value, dict) else {path: value}
     return flat
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file. Raises PipelineError if it is missing or not a mapping."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -235,18 +232,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse_settings(path: Path, kind: type[Parsed], content: Any, prefix: str = "") -> Parsed:
+def parse_settings(path: Path, kind: type[Parsed], content: Any) -> Parsed:
+    """Validate the `content` of `path`. Raises PipelineError with one line for each invalid key."""
     try:
-        return kind.model_validate(content)
+        return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
         lines = []
-        problems = error.errors()
-        renamed = {RENAMED_KEYS.get(str(problem["loc"][-1])) for problem in problems}
-        for problem in problems:
-            key = ".".join(str(part) for part in (prefix, *problem["loc"]) if part != "")
-            last = str(problem["loc"][-1])
-            if problem["type"] == "extra_forbidden" and last in RENAMED_KEYS:
-                lines.append(f"{path.name}: {key}: this key was renamed to {RENAMED_KEYS[last]}")
-            elif problem["type"] != "missing" or last not in renamed:
-                lines.append(f"{path.name}: {key}: {problem['msg']} (found {problem['input']!r:.60})")
+        new_names = {RENAMED_KEYS.get(str(problem["loc"][-1])) for problem in error.errors()}
+        for problem in error.errors():
+            parts = [str(part) for part in problem["loc"] if part != "[key]"]
+            key, message = parts[-1], f"{problem['msg']} (found {problem['input']!r:.60})"
+            if problem["type"] == "extra_forbidden" and key in RENAMED_KEYS:
+                new_name = RENAMED_KEYS[key]
+                message = f"this key was renamed to {new_name}" if new_name else "this key was removed; delete it"
+            if problem["type"] != "missing" or key not in new_names:  # otherwise the line of the old key names it
+                lines.append(f"{path.name}: {'.'.join(parts)}: {message}")
         raise PipelineError("\n".join(lines)) from None

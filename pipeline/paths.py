@@ -1,4 +1,4 @@
-"""Where everything lies, relative to the repository's root: the only module that spells a path."""
+"""Paths of the project's files. No other module spells them out."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ SOURCE = RAW / "source.json"
 PREPARED = ROOT / "data" / "prepared"
 FEEDBACK = ROOT / "data" / "feedback"
 DERIVED = ROOT / "data" / "derived"
-DEMO_NETWORK = DERIVED / "demo_network.bin"  # and demo_network.tflite: the network that the page shows at work
+DEMO_NETWORK = DERIVED / "demo_network.bin"  # demo_network.tflite has the same weights
 
 MODELS = ROOT / "models"
 EVALUATIONS = ROOT / "evaluations"
@@ -25,17 +25,16 @@ PROFILES = ROOT / "profiles"
 
 BENTOML_HOME = ROOT / ".bentoml"
 
-RETRAINING = ROOT / ".dvc" / "tmp" / "retraining.json"  # while one is under way: what it is compared with at its end
+RETRAINING = ROOT / ".dvc" / "tmp" / "retraining.json"  # state before the retraining in progress
 RETRAINING_LOCK = RETRAINING.with_suffix(".lock")
 
 
 def checkout() -> Path:
-    """Root of the checkout that the user works in.
+    """Returns the root of the user's checkout, which holds the stores of MLflow and the promotion history.
 
-    DVC runs queued experiments in a throw-away copy under `.dvc/tmp/exps`; stores that must outlive it (MLflow's, the
-    ledger) belong to the checkout around that copy.
+    DVC runs queued experiments in a temporary copy of the checkout, under its `.dvc/tmp/exps`.
     """
     for parent in ROOT.parents:
-        if parent.name == "exps" and parent.parts[-3:] == (".dvc", "tmp", "exps"):
+        if parent.parts[-3:] == (".dvc", "tmp", "exps"):
             return parent.parents[2]
     return ROOT

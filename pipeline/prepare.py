@@ -1,16 +1,16 @@
-"""Stage `prepare`: raw images into training, validation and test sets; pen strokes of rare forms join the first."""
+"""Stage `prepare`: split raw images into training, validation and test sets; add pen strokes and corrections."""
 
 import numpy as np
 
 from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.idx import read_raw, read_source
-from pipeline.data.pen_strokes import write
+from pipeline.data.pen_strokes import draw_digits
 from pipeline.data.splits import Split, save_split, validation_mask
 from pipeline.params import load_params
 from pipeline.paths import FEEDBACK
 
-LEAST_PER_CLASS = 3  # in every split: below that neither learning nor judging makes sense
+MINIMUM_PER_CLASS = 3  # images of each class in each split
 DIGITS = [str(digit) for digit in range(10)]
 
 
@@ -19,41 +19,39 @@ def main() -> None:
     dataset = read_source()["dataset"]
     classes = load_dataset(dataset).classes
     images, labels = read_raw("train")
-    chosen = validation_mask(images, settings.validation_share)
-    drawn = write(int(settings.pen_stroke_share * (~chosen).sum()) if classes == DIGITS else 0)
+    mask = validation_mask(images, settings.validation_share)
+    train = Split(dataset, images[~mask], labels[~mask])
+    pen_strokes = draw_digits(int(settings.pen_stroke_share * len(train.labels)) if classes == DIGITS else 0)
     splits = {
-        "train": with_feedback(
-            Split(dataset, np.concatenate([images[~chosen], drawn[0]]), np.concatenate([labels[~chosen], drawn[1]]))
-        ),
-        "val": Split(dataset, images[chosen], labels[chosen]),
+        "train": add_corrections(train.extended(*pen_strokes)),
+        "val": Split(dataset, images[mask], labels[mask]),
         "test": Split(dataset, *read_raw("test")),
     }
     for name, split in splits.items():
         counts = np.bincount(split.labels, minlength=len(classes))
-        if counts.min() < LEAST_PER_CLASS:
+        if counts.min() < MINIMUM_PER_CLASS:
             raise PipelineError(
-                f"{name}: {counts.min()} images of class {classes[counts.argmin()]}, expected {LEAST_PER_CLASS}; "
-                "change data.validation_share or add images"
+                f"{name}: {counts.min()} images of class {classes[counts.argmin()]}, expected at least "
+                f"{MINIMUM_PER_CLASS}; change data.validation_share or add images"
             )
         save_split(name, split)
-    counted = ", ".join(f"{len(split.labels):,} {name}" for name, split in splits.items())
-    say(f"{dataset}: {counted}; {len(drawn[1]):,} of train drawn in pen strokes")
+    sizes = ", ".join(f"{len(split.labels):,} {name}" for name, split in splits.items())
+    say(f"{dataset}: {sizes}; train includes {len(pen_strokes[1]):,} images of pen strokes")
 
 
-def with_feedback(train: Split) -> Split:
-    """The training images and behind them the corrections that `make feedback` exported, where there are any."""
+def add_corrections(train: Split) -> Split:
+    """Append the corrections that `make feedback` exported, if they belong to the same dataset."""
     path = FEEDBACK / "labels.npz"
     if not path.exists():
         if path.with_name("labels.npz.dvc").exists():
             raise PipelineError("data/feedback/labels.npz is missing; run: dvc checkout data/feedback/labels.npz.dvc")
         return train
-    with np.load(path, allow_pickle=False) as given:
-        if str(given["dataset"]) != train.dataset:
-            say(f"data/feedback/labels.npz belongs to {given['dataset']}: left out")
+    with np.load(path, allow_pickle=False) as content:
+        if str(content["dataset"]) != train.dataset:
+            say(f"data/feedback/labels.npz is for {content['dataset']}: ignored")
             return train
-        say(f"{len(given['labels']):,} corrections learnt from")
-        images, labels = (np.concatenate([getattr(train, name), given[name]]) for name in ("images", "labels"))
-        return Split(train.dataset, images, labels)
+        say(f"{len(content['labels']):,} corrections added to train")
+        return train.extended(content["images"], content["labels"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage `validate`: Great Expectations on one row per raw image; any failed rule stops the pipeline with one line."""
+"""Stage `validate`: check the raw images with Great Expectations; a failed rule stops the pipeline."""
 
 import pandas as pd
 
@@ -12,25 +12,18 @@ from pipeline.reporting.rendering import render
 
 
 def main() -> None:
-    source = read_source()
-    dataset = load_dataset(source["dataset"])
+    name = read_source()["dataset"]
+    dataset = load_dataset(name)
     frame = pd.concat([describe(split, *read_raw(split)) for split in RAW_FILES], ignore_index=True)
-    results = check(frame, expectations(dataset))
-    report = {
-        "dataset": source["dataset"],
-        "title": dataset.title,
-        "images": len(frame),
-        "success": all(result["success"] for result in results),
-        "rules": results,
-    }
+    rules = check(frame, expectations(dataset))
+    failed = [rule for rule in rules if not rule["success"]]
+    report = {"dataset": name, "title": dataset.title, "images": len(frame), "success": not failed, "rules": rules}
     write_json(REPORTS / "validation.json", report)
-    write_text(
-        REPORTS / "validation.html", render("validation.html", report=report, counts=count_classes(frame, dataset))
-    )
-    failed = [result for result in results if not result["success"]]
+    html = render("validation.html", report=report, counts=count_classes(frame, dataset))
+    write_text(REPORTS / "validation.html", html)
     if failed:
-        raise PipelineError("\n".join(describe_failure(result) for result in failed))
-    say(f"{dataset.title}: {len(frame):,} images, {len(results)} rules, all kept")
+        raise PipelineError("\n".join(map(describe_failure, failed)))
+    say(f"{dataset.title}: {len(frame):,} images satisfy all {len(rules)} rules")
 
 
 if __name__ == "__main__":

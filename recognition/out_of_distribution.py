@@ -94,12 +94,9 @@ def pack_lines(images: Images) -> BitLines:
 
 def count_corners(rows: BitLines) -> NDArray[np.integer[Any]]:
     """Number (n, 1) of distinct corners of the inked pixels, taken as squares, from packed rows uint32 (n, 28)."""
-    wide = rows | (rows << 1)
-    corners = np.empty((len(rows), IMAGE_SIZE + 1), np.uint32)
-    corners[:, :-1] = wide
-    corners[:, -1] = 0
-    corners[:, 1:] |= wide
-    return np.add.reduce(np.bitwise_count(corners), axis=1, keepdims=True)
+    padded = np.zeros((len(rows), IMAGE_SIZE + 2), np.uint32)
+    padded[:, 1:-1] = rows | (rows << 1)
+    return np.add.reduce(np.bitwise_count(padded[:, 1:] | padded[:, :-1]), axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)

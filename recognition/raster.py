@@ -38,20 +38,21 @@ def crop_to_ink(array: NDArray[Any]) -> tuple[NDArray[Any], int, int]:
     return array[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], int(rows[0]), int(columns[0])
 
 
+def _dilate_columns(plane: Floats, radius: int) -> Floats:
+    """Maximum over 2 * radius + 1 pixels of each column. The window doubles with each step."""
+    padded = np.full((len(plane) + 2 * radius, plane.shape[1]), -np.inf, np.float32)
+    padded[radius:-radius] = plane
+    size, span = 2 * radius + 1, 1
+    while span < size:
+        step = min(span, size - span)
+        padded = np.maximum(padded[:-step], padded[step:])
+        span += step
+    return padded
+
+
 def dilate(plane: Floats, radius: int) -> Floats:
-    """Maximum over a square of 2 * radius + 1 pixels. The window doubles along each axis."""
-    size = 2 * radius + 1
-    for _ in range(2):  # along the columns, then, transposed, along the rows
-        padded = np.full((len(plane) + 2 * radius, plane.shape[1]), -np.inf, np.float32)
-        padded[radius:-radius] = plane
-        plane = padded
-        span = 1
-        while span < size:
-            step = min(span, size - span)
-            plane = np.maximum(plane[:-step], plane[step:])
-            span += step
-        plane = plane.T
-    return plane
+    """Maximum over a square of 2 * radius + 1 pixels."""
+    return _dilate_columns(_dilate_columns(plane, radius).T, radius).T
 
 
 def erode(plane: Floats, radius: int) -> Floats:
@@ -67,12 +68,7 @@ def opening(plane: Floats, radius: int) -> Floats:
 
 def dilate_cross(plane: Floats) -> Floats:
     """Maximum over a pixel and its four neighbours."""
-    grown = plane.copy()
-    np.maximum(grown[1:], plane[:-1], out=grown[1:])
-    np.maximum(grown[:-1], plane[1:], out=grown[:-1])
-    np.maximum(grown[:, 1:], plane[:, :-1], out=grown[:, 1:])
-    np.maximum(grown[:, :-1], plane[:, 1:], out=grown[:, :-1])
-    return grown
+    return np.maximum(_dilate_columns(plane, 1), _dilate_columns(plane.T, 1).T)
 
 
 def thicken(plane: Floats, radius: float) -> Floats:

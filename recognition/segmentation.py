@@ -7,7 +7,7 @@ the grouping of neighbouring pieces for which the classifier is most confident.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,7 @@ MAX_ASPECT: Final = 0.9  # width over height of most digits
 Classify = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """A digit's box in pixels of the original image, after its EXIF orientation has been applied."""
 
     x: int

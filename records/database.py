@@ -136,7 +136,9 @@ def migrate(engine: sql.Engine) -> None:
     A current database is only read, without a lock. Raises SQLAlchemyError, also for a schema newer than HEAD.
     """
     with engine.connect() as connection:
-        found = _revision(connection)
+        migrated = sql.inspect(connection).has_table(VERSION_TABLE)
+        query = sql.text(f"select version_num from {VERSION_TABLE}")  # noqa: S608
+        found = (connection.execute(query).scalar() if migrated else None) or ""
     if found == HEAD:
         return
     if found > HEAD:
@@ -151,13 +153,6 @@ def migrate(engine: sql.Engine) -> None:
         settings = config.Config(attributes={"connection": connection})
         settings.set_main_option("script_location", "records:migrations")
         command.upgrade(settings, HEAD)  # does nothing where another process was first
-
-
-def _revision(connection: sql.Connection) -> str:
-    """Return the revision of the schema, "" before the first migration."""
-    if not sql.inspect(connection).has_table(VERSION_TABLE):
-        return ""
-    return str(connection.execute(sql.text(f"select version_num from {VERSION_TABLE}")).scalar() or "")  # noqa: S608
 
 
 def in_utc(time: datetime) -> datetime:

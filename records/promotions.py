@@ -77,14 +77,6 @@ def last_row(engine: sql.Engine) -> int:
         return connection.execute(sql.select(sql.func.max(promotion_history.c.id))).scalar() or 0
 
 
-def has(engine: sql.Engine, model: str, event: str, version: str, champion_before: str | None) -> bool:
-    """Whether the history has such a row; `champion_before` None matches every champion."""
-    return any(
-        row["event"] == event and row["version"] == version and champion_before in (None, row["champion_before"])
-        for row in history(engine, model)
-    )
-
-
 def history(engine: sql.Engine, model: str) -> list[dict[str, Any]]:
     """Return all rows of a registered model, oldest first: `id`, `time` in UTC, `who` and the fields of Entry."""
     columns = [column.label(column.key) for column in promotion_history.columns]

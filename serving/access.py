@@ -1,4 +1,4 @@
-"""Who may ask and how often: the API key, and requests per client and minute."""
+"""Access control: the API key, and the rate limit per client and minute."""
 
 import hmac
 import math
@@ -14,7 +14,7 @@ from serving.settings import Settings
 
 
 class Access:
-    """Checks requests against the settings, by the route that answers them."""
+    """Checks the API key and the rate limit of requests to protected routes."""
 
     def __init__(self, settings: Settings) -> None:
         self._key = settings.api_key.get_secret_value().encode() if settings.api_key else None
@@ -22,8 +22,10 @@ class Access:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     def check(self, request: Request) -> None:
-        """Raise RequestError 401 without the key, 429 for too many requests (counted first: keys are not guessed)."""
-        known = self._knows(request)
+        """Raises RequestError 401 without the key, 429 above the rate limit.
+
+        The limit comes first, so that it also slows down attempts to guess the key.
+        """
         if self._rate is not None:
             client = self.client(request)
             if not self._limiter.hit(self._rate, client):
@@ -33,7 +35,7 @@ class Access:
                     f"more than {self._rate.amount} requests in a minute; wait until Retry-After has passed",
                     {"retry-after": str(max(1, math.ceil(reset - time.time())))},
                 )
-        if self._key is not None and not known:
+        if self._key is not None and not self._has_key(request):
             raise RequestError(
                 401,
                 "a key is needed and this is missing or wrong; send the header `Authorization: Bearer KEY`",
@@ -41,17 +43,17 @@ class Access:
             )
 
     def client(self, request: Request) -> str:
-        """Who asks: the key, or else the address."""
-        if self._knows(request):
+        """Identifies the client by its API key, or without a key by its address."""
+        if self._has_key(request):
             return f"key {self._key!r}"
         return f"address {client_address(request)}"
 
-    def _knows(self, request: Request) -> bool:
+    def _has_key(self, request: Request) -> bool:
         return self._key is not None and hmac.compare_digest(_bearer(request), self._key)
 
 
 def client_address(request: Request) -> str:
-    """The address that connects; behind a proxy, what uvicorn takes from its headers (FORWARDED_ALLOW_IPS)."""
+    """The client's address. Behind a proxy, uvicorn takes it from the headers (FORWARDED_ALLOW_IPS)."""
     return request.client.host if request.client else "unknown"
 
 

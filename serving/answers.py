@@ -1,4 +1,4 @@
-"""From pixels to the answers of the interface: what the routes return, as typed objects."""
+"""The responses of the routes, as typed objects, and request ids."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from recognition.answers import Answer
 
-if TYPE_CHECKING:  # BentoML's supervising process knows the types and never answers
+if TYPE_CHECKING:  # BentoML's supervisor process imports this module only for the types
     from recognition.preprocessing import Digit
     from recognition.segmentation import Box
     from serving.models import Models
@@ -90,24 +90,27 @@ class Problem(BaseModel):
 
 
 def new_request_id() -> str:
-    """A fresh identifier: the time in milliseconds and 80 random bits, in hexadecimal."""
+    """Creates an id: the time in milliseconds and 80 random bits, in hexadecimal."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 def parse_answer_id(text: str) -> tuple[str, int | None]:
-    """The request's id and, where it is the id of one answer of several, its number. Raises ValueError."""
+    """Splits an answer's id into the request's id and, if the request had several answers, its number, else None.
+
+    Raises ValueError if it is not an id.
+    """
     if not (parts := re.fullmatch(r"([0-9a-f]{32})(?:-([0-9]{1,4}))?", text, re.ASCII)):
         raise ValueError(f"{text[:60]!r} is no request id")
     return parts[1], int(parts[2]) if parts[2] else None
 
 
 def age(request_id: str) -> float:
-    """Seconds since `new_request_id` gave it out."""
+    """Seconds since `new_request_id` created the id."""
     return time.time() - int(request_id[:12], 16) / 1000
 
 
 def answer_number(lines: list[list[tuple[Box, Digit]]], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """A `NumberAnswer` without its id, as a plain dict, from the answers to the digits found, line by line."""
+    """Combines the answers to the digits of all lines into a `NumberAnswer`, as a dict without its request id."""
     if not rows:
         return {"number": "", "confidence": 0.0, "digits": []}
     remaining = iter(rows)
@@ -116,12 +119,7 @@ def answer_number(lines: list[list[tuple[Box, Digit]]], rows: list[dict[str, Any
         answers = [(box, next(remaining)) for box, _ in line]
         words.append("".join(str(row["prediction"]) for _, row in answers))
         digits += [
-            {
-                "prediction": row["prediction"],
-                "confidence": row["confidence"],
-                "box": [box.x, box.y, box.width, box.height],
-            }
-            for box, row in answers
+            {"prediction": row["prediction"], "confidence": row["confidence"], "box": list(box)} for box, row in answers
         ]
     confidence = math.prod(digit["confidence"] for digit in digits)
     return {"number": "/".join(words), "confidence": confidence, "digits": digits}

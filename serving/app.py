@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import orjson
@@ -18,36 +18,35 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from recognition.image_format import SUFFICIENT_SIDE
+from recognition.image_format import IMAGE_SIZE, SUFFICIENT_SIDE
 from recognition.preprocessing import Digit, to_digit
 from recognition.segmentation import Box, find_digits
 from serving.access import Access
 from serving.answers import answer_number, describe
-from serving.batching import Batcher
-from serving.docs import docs_page
+from serving.batching import Batcher, Rows
 from serving.explain import evidence
 from serving.feedback import Feedback, read_feedback
-from serving.log_writer import Answered
+from serving.log_writer import Answered, kept_fields
 from serving.models import Models
 from serving.openapi import openapi_document
-from serving.prediction_log import VERDICT, PredictionLog
+from serving.prediction_log import PredictionLog
 from serving.requests import RequestError, choose_model, decode, read_image_file, read_label, read_pixels
 from serving.settings import Settings
 
-LARGE = 50_000  # bytes of a picture from which on it is decoded beside the other requests, not between them
+OFFLOAD_BYTES = 50_000  # larger pictures are decoded in a thread, so that they do not block the event loop
 PAGE = Path(__file__).parent / "page"
+SWAGGER_UI = ("swagger-ui.css", "swagger-ui-bundle.js")  # BentoML's copy renders /docs
 REPORT = Path(__file__).with_name("report.html")  # put there by the stage `package`
 REPORT_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
     "cache-control": "no-cache",
 }
-Seen = TypeVar("Seen")
-Headers = dict[str, str]
+Parsed = TypeVar("Parsed")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 class JSONResponse(Response):
-    """JSON, written ten times as fast as by the standard library."""
+    """JSON by orjson, which is ten times as fast as the standard library."""
 
     media_type = "application/json"
 
@@ -58,35 +57,31 @@ class JSONResponse(Response):
 def create_app(
     models: Callable[[], Models], settings: Settings, bentoml: ASGIApp, log: Callable[[], PredictionLog | None]
 ) -> Starlette:
-    """The application. `models` gives the models to answer with at the time of each request, `log` the log if any.
+    """Creates the application. `models` returns the current models for each request, `log` the prediction log or None.
 
-    `bentoml` answers `/metrics` and `/schema.json`, which clients need the key for as for all that is not read only.
+    `bentoml` answers `/metrics` and `/schema.json`, both protected by the API key, and serves the files of Swagger UI.
     """
     access, feedback_desk, batcher = Access(settings), Feedback(), Batcher()
 
-    def keep(request: Request, dataset: str, images: NDArray[np.uint8], *answers: list[dict[str, Any]]) -> Headers:
-        """Log what each model answered to `images`, uint8 (n, 28, 28); the answer's headers say whether it is.
+    def keep(request: Request, dataset: str, images: NDArray[np.uint8], *answers: Rows) -> dict[str, str]:
+        """Logs each model's answers to `images`, uint8 (n, 28, 28). Returns the response's headers.
 
-        A stroke that is still being drawn (header `digits-draft`) is not worth keeping.
+        A draft, which is a stroke that the user is still drawing, has the header `digits-draft` and is not logged.
         """
-        if (here := log()) is None or "digits-draft" in request.headers:
+        if (open_log := log()) is None or "digits-draft" in request.headers:
             return {}
         latency = 1000 * (time.perf_counter() - request.state.started)
         identity = (request.state.request_id, dataset, request.scope["path"], access.client(request))
-        verdicts = [[VERDICT(row) for row in rows] for rows in answers]
-        here.record(Answered(*identity, time.time(), latency, images.tobytes(), verdicts))
+        stored = [[kept_fields(row) for row in rows] for rows in answers]
+        open_log.record(Answered(*identity, time.time(), latency, images.tobytes(), stored))
         return {"digits-logged": "pixels"}
 
-    async def read(request: Request, look: Callable[[bytes], Seen]) -> Seen:
+    async def read(request: Request, parse: Callable[[bytes], Parsed]) -> Parsed:
         content = await read_image_file(request, settings.max_body_bytes)
-        if len(content) > LARGE:
-            return await run_in_threadpool(look, content)
-        return look(content)
+        return await run_in_threadpool(parse, content) if len(content) > OFFLOAD_BYTES else parse(content)
 
     async def read_digit(request: Request) -> Digit:
-        return await read(
-            request, lambda content: to_digit(decode(content, settings.max_pixels, enough=SUFFICIENT_SIDE))
-        )
+        return await read(request, lambda content: to_digit(decode(content, settings.max_pixels, SUFFICIENT_SIDE)))
 
     async def predict(request: Request) -> Response:
         served = models()
@@ -114,13 +109,13 @@ def create_app(
         label = read_label(request, served.classes)
         pixels = (await read_digit(request)).pixels
 
-        def look() -> dict[str, object]:  # beside the other requests: it asks each model a few hundred times
+        def compute() -> dict[str, object]:  # in a thread: each model runs on a few hundred images
             champion = served.by_name[served.champion].classifier
-            named = int(champion.probabilities(pixels[None])[0].argmax()) if label is None else label
-            maps = {name: evidence(m.classifier, pixels, named).tolist() for name, m in served.by_name.items()}
-            return {"label": named, "maps": maps}
+            target = int(champion.probabilities(pixels[None])[0].argmax()) if label is None else label
+            maps = {name: evidence(m.classifier, pixels, target).tolist() for name, m in served.by_name.items()}
+            return {"label": target, "maps": maps}
 
-        return JSONResponse(await run_in_threadpool(look))
+        return JSONResponse(await run_in_threadpool(compute))
 
     async def predict_number(request: Request) -> Response:
         served = models()
@@ -130,7 +125,9 @@ def create_app(
             return find_digits(decode(content, settings.max_pixels), model.classifier.probabilities)
 
         lines = await read(request, find)
-        images = np.array([digit.pixels for line in lines for _, digit in line], np.uint8).reshape(-1, 28, 28)
+        images = np.array([digit.pixels for line in lines for _, digit in line], np.uint8).reshape(
+            -1, IMAGE_SIZE, IMAGE_SIZE
+        )
         rows = model.answer(images) if len(images) else []
         headers = keep(request, served.dataset, images, rows)
         content = {**answer_number(lines, rows), "request_id": request.state.request_id}
@@ -153,9 +150,6 @@ def create_app(
 
     async def docs_json(request: Request) -> Response:
         return JSONResponse(openapi_document())
-
-    async def docs(request: Request) -> Response:
-        return HTMLResponse(docs_page(), headers=REPORT_HEADERS)
 
     async def report(request: Request) -> Response:
         if not REPORT.is_file():
@@ -184,10 +178,10 @@ def create_app(
         guarded("/feedback", feedback),
         guarded("/model", model, "GET"),
         Route("/docs.json", docs_json),
-        Route("/docs", docs),
         Route("/report", report),
         Route("/cards/{name}", card),
         *(Route(path, Guarded(bentoml, access), methods=["GET"]) for path in ("/metrics", "/schema.json")),
+        *(Route(f"/static_content/{name}", bentoml, methods=["GET"]) for name in SWAGGER_UI),
         *page_routes(),
     ]
     origins = [origin.strip() for origin in settings.allow_origins.split(",") if origin.strip()]
@@ -208,13 +202,13 @@ def create_app(
 
 
 def identify(answers: list[dict[str, object]], request_id: str) -> list[dict[str, object]]:
-    """Answers with ids: the request's own for one, `ID-0`, `ID-1`, ... for several."""
+    """Adds ids to answers: the request's id to a single answer, `ID-0`, `ID-1`, ... to several."""
     ids: Iterable[str] = [request_id] if len(answers) == 1 else (f"{request_id}-{i}" for i in range(len(answers)))
     return [{**row, "request_id": own} for row, own in zip(answers, ids, strict=True)]
 
 
 class Guarded:
-    """An ASGI application that answers only who may ask."""
+    """An ASGI application that checks access before each request."""
 
     def __init__(self, application: ASGIApp, access: Access) -> None:
         self._application, self._access = application, access
@@ -225,17 +219,17 @@ class Guarded:
 
 
 def page_routes() -> list[Route]:
-    """One route for each file of the page; browsers ask anew whether it changed."""
+    """One route for each file of the page. Browsers revalidate their copy on every visit."""
 
-    def serve(path: Path) -> Handler:
+    def route(path: str, file: Path) -> Route:
         async def page_file(request: Request) -> Response:
-            return FileResponse(path, headers={"cache-control": "no-cache"})
+            return FileResponse(file, headers={"cache-control": "no-cache"})
 
-        return page_file
+        return Route(path, page_file)
 
-    files = sorted(path for path in PAGE.rglob("*") if path.is_file())
-    routes = [Route(f"/{path.relative_to(PAGE).as_posix()}", serve(path)) for path in files]
-    return [Route("/", serve(PAGE / "index.html")), *routes]
+    files = sorted(file for file in PAGE.rglob("*") if file.is_file())
+    pages = [route("/", PAGE / "index.html"), route("/docs", PAGE / "docs.html")]
+    return pages + [route(f"/{file.relative_to(PAGE).as_posix()}", file) for file in files]
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
@@ -245,11 +239,11 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 async def _refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    words = {
+    messages = {
         404: f"there is no {request.url.path[:100]}; /docs.json lists what there is",
         405: f"{request.method[:20]} is not possible here; use {(error.headers or {}).get('Allow', 'another method')}",
     }
-    return JSONResponse({"error": words.get(error.status_code, error.detail)}, error.status_code, error.headers)
+    return JSONResponse({"error": messages.get(error.status_code, error.detail)}, error.status_code, error.headers)
 
 
 async def _fail(request: Request, error: Exception) -> Response:

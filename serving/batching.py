@@ -1,6 +1,6 @@
-"""Requests that are read in the same turn of the event loop are answered together.
+"""Dynamic batching: requests that arrive in the same iteration of the event loop share one model call.
 
-For one small image NumPy's calls cost more than what they compute; under load many requests wait at once anyway.
+For a single small image, the overhead of NumPy's calls exceeds the computation.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ Waiting = list[tuple[NDArray[np.uint8], "asyncio.Future[Rows]"]]
 
 
 class Batcher:
-    """Collects images until the event loop has looked at every request that came in; nobody waits for a clock."""
+    """Collects the images of all requests that have arrived. There is no timer, so batching adds no delay."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, tuple[Model, Waiting]] = {}
 
     async def answer(self, model: Model, images: NDArray[np.uint8]) -> Rows:
-        """As `Model.answer`: one answer for each of `images`, uint8 (n, 28, 28)."""
+        """Answers `images`, uint8 (n, 28, 28), as `Model.answer` does."""
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(self._answer_all)
@@ -35,13 +35,13 @@ class Batcher:
         for model, waiting in batches.values():
             try:
                 rows = model.answer(np.concatenate([images for images, _ in waiting]))
-            except Exception as error:  # each request fails with it, as it would have alone
+            except Exception as error:  # every request of the batch fails with this error
                 for _, future in waiting:
                     if not future.done():
                         future.set_exception(error)
                 continue
             first = 0
             for images, future in waiting:
-                if not future.done():  # a client that went away
+                if not future.done():  # done: the client has disconnected
                     future.set_result(rows[first : first + len(images)])
                 first += len(images)

@@ -1,8 +1,8 @@
-"""A stop that loses no request: what has reached this machine is answered before the worker ends.
+"""Graceful shutdown: a worker answers all requests that have reached the machine before it stops.
 
-On SIGTERM uvicorn closes connections whose next request it has not read yet, and whoever connects while the supervisor
-waits for its workers is cut off in the end. So the worker first goes on for as long as requests come in, each answer
-closing its connection, while the listening socket takes no new ones; then uvicorn may stop.
+On SIGTERM, uvicorn closes connections whose next request it has not read yet. It also drops clients that connect while
+the supervisor waits for its workers. Therefore the worker first blocks new connections and answers requests until none
+arrive; each response closes its connection. Then uvicorn stops.
 """
 
 import asyncio
@@ -17,36 +17,36 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# Looks at the sockets without a new request, until connections count as idle. Not a time: a worker that gets no
-# processor for a while has not looked.
+# Consecutive checks without a request after which connections count as idle. A number of checks, not a time, because a
+# worker may get no CPU for a while.
 QUIET_LOOKS, LOOK_SECONDS = 10, 0.05
 LONGEST_SECONDS = 10.0
 REOPEN_SECONDS = 5.0
-# Linux (asm-generic/socket.h): a filter on a listening socket drops new connections' first packets, in all processes
-# that share it; clients try again until it is closed and refuses them. What was accepted goes on.
+# Linux (asm-generic/socket.h): a filter on a listening socket drops the first packets of new connections in all
+# processes that share it. Clients retry until the socket is closed. Accepted connections are not affected.
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
 DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)  # classic BPF: return 0
 
 
 class Drain:
-    """Stands between SIGTERM and uvicorn's own handler."""
+    """Handles SIGTERM, and calls uvicorn's handler when no requests are left."""
 
     def __init__(self, in_flight: Callable[[], int]) -> None:
-        """`in_flight`: how many requests are being answered; `requests` is to be counted up with every new one."""
+        """`in_flight` returns the number of open requests. The caller increments `requests` with every new request."""
         self._in_flight = in_flight
         self.requests = 0
         self._stop: Any = None
         self.begun = False
 
     def install(self) -> None:
-        """To be called on the event loop, after uvicorn has set its handlers."""
+        """Installs the handler. Call it on the event loop, after uvicorn has set its own."""
         self._keep_open()
         self._stop = signal.getsignal(signal.SIGTERM)
         loop = asyncio.get_running_loop()
         signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(self._begin))
 
     def _keep_open(self) -> None:
-        """Undo what another worker did that was stopped alone: they share the socket."""
+        """Removes the filter that another worker set on the shared socket when it was stopped alone."""
         if not self.begun:
             accept_connections(True)
             asyncio.get_running_loop().call_later(REOPEN_SECONDS, self._keep_open)
@@ -71,11 +71,11 @@ class Drain:
 
 
 def accept_connections(wanted: bool) -> None:
-    """Let this process's listening sockets take new connections, or not; without effect on other systems than Linux."""
+    """Makes this process's listening sockets accept or drop new connections. Has an effect on Linux only."""
     code = ctypes.create_string_buffer(DROP_ALL)
     program = struct.pack("HP", 1, ctypes.addressof(code))
     for listener in _listeners():
-        with contextlib.suppress(OSError):  # there was no filter to detach; or this is no Linux
+        with contextlib.suppress(OSError):  # there is no filter to detach, or the system is not Linux
             if wanted:
                 listener.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
             else:

@@ -1,4 +1,4 @@
-"""The outermost ASGI layer, the first to see a request and the last its answer: limits, counts and logs them all."""
+"""The outermost ASGI middleware: limits, counts and logs all requests."""
 
 import logging
 import math
@@ -13,21 +13,21 @@ from serving.draining import Drain
 from serving.logs import log
 from serving.settings import Settings
 
-PROBES = frozenset({"/livez", "/readyz"})  # answered by BentoML however busy the service is, and not logged
+PROBES = frozenset({"/livez", "/readyz"})  # BentoML answers them, without a limit and without a log entry
 SECURITY_HEADERS = (
     (b"content-security-policy", b"default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
-OTHER = "other"  # how paths are counted that are no route: a label never takes a value from outside
+UNKNOWN_ROUTE = "other"  # metric label of all paths without a route; clients cannot create new labels
 
 
 class FrontDoor:
-    """Answers by `application`; probes and the server's own life cycle go to BentoML."""
+    """Passes requests to `application`; passes probes and lifespan events to BentoML."""
 
     def __init__(self, bentoml: ASGIApp, application: ASGIApp, settings: Settings, routes: frozenset[str]) -> None:
-        """`routes`: paths counted under their own name; one ending in `/` stands for all below it."""
+        """`routes`: paths with their own metric label. A path that ends in `/` covers all paths below it."""
         self._bentoml, self._application = bentoml, application
         self._limit = math.ceil(settings.max_in_flight / settings.workers)
         self._in_flight = 0
@@ -43,7 +43,7 @@ class FrontDoor:
             await self._bentoml(scope, receive, send)
             return
         route = self._name(scope["path"])
-        if self._metrics is None:  # here, where BentoML has prepared its worker for several processes' metrics
+        if self._metrics is None:  # created in the worker, where BentoML has set up multiprocess metrics
             self._metrics = Metrics()
         started = time.perf_counter()
         self._drain.requests += 1
@@ -67,7 +67,7 @@ class FrontDoor:
         self._in_flight += 1
         try:
             await answer(scope, receive, send_with_headers)
-        except Exception:  # answered with 500 by then; the log has the traceback, the client the id
+        except Exception:  # the client has received status 500; the log shows the traceback under the request id
             log.exception("failed", extra={"request_id": request_id, "route": route})
         finally:
             self._in_flight -= 1
@@ -88,17 +88,17 @@ class FrontDoor:
     def _name(self, path: str) -> str:
         if path in self._exact:
             return path
-        return next((below for below in self._below if path.startswith(below)), OTHER)
+        return next((below for below in self._below if path.startswith(below)), UNKNOWN_ROUTE)
 
 
 _TOO_BUSY = JSONResponse({"error": "too many requests at once; try again in a second"}, 429, {"retry-after": "1"})
 
 
 class Metrics:
-    """Requests and their durations, for Prometheus; summed over the workers by BentoML's `/metrics`."""
+    """Prometheus metrics of requests. BentoML's `/metrics` sums them over the workers."""
 
     def __init__(self) -> None:
-        import prometheus_client  # it must see the folder that BentoML's workers share
+        import prometheus_client  # imported after BentoML has configured it
 
         self._requests = prometheus_client.Counter("digits_requests", "Requests answered", ["route", "status"])
         self._seconds = prometheus_client.Histogram(
@@ -110,7 +110,7 @@ class Metrics:
         self._children: dict[Any, Any] = {}
 
     def count(self, route: str, status: int, seconds: float) -> None:
-        """One answered request."""
+        """Counts one answered request."""
         if (route, status) not in self._children:
             self._children[route, status] = (self._requests.labels(route, str(status)), self._seconds.labels(route))
         requests, duration = self._children[route, status]

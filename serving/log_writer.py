@@ -1,7 +1,8 @@
-"""The rows of the prediction log: what is kept of a request, and how a batch of requests is written."""
+"""The rows of the prediction log: the stored fields of a request, and the write of a batch of requests."""
 
 import hashlib
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sql
@@ -11,12 +12,13 @@ from records import database
 
 PICTURE_BYTES = IMAGE_SIZE**2
 KEPT = ("model", "version", "prediction", "confidence", "uncertain", "reason")  # fields of an answer that are stored
+kept_fields = itemgetter(*KEPT)
 
 
 class Answered(NamedTuple):
-    """One request: its pictures, 784 bytes each, and for each model its answers (fields KEPT), one for each picture.
+    """One request. `pixels`: 784 bytes per picture; `answers`: `kept_fields` of each answer, by model and picture.
 
-    `client`: the key or address until the log replaces it by its keyed hash.
+    `client`: the API key or address. The log replaces it by a keyed hash.
     """
 
     request_id: str
@@ -26,7 +28,7 @@ class Answered(NamedTuple):
     time: float
     latency_ms: float
     pixels: bytes
-    verdicts: list[list[tuple[Any, ...]]]
+    answers: list[list[tuple[Any, ...]]]
 
     @property
     def pictures(self) -> int:
@@ -34,27 +36,19 @@ class Answered(NamedTuple):
         return len(self.pixels) // PICTURE_BYTES
 
 
-def rows(entry: Answered) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return an entry's rows for the tables `pictures` and `predictions`."""
-    pictures, predictions = [], []
-    time = datetime.fromtimestamp(entry.time, UTC)
-    for position in range(entry.pictures):
-        shared = {"request_id": entry.request_id, "position": position, "time": time}
-        pixels = entry.pixels[position * PICTURE_BYTES : (position + 1) * PICTURE_BYTES]
-        digest = hashlib.sha256(pixels).hexdigest()
-        pictures.append({**shared, "dataset": entry.dataset, "digest": digest, "pixels": pixels})
-        shared |= {"route": entry.route, "latency_ms": entry.latency_ms, "client": entry.client}
-        predictions += [{**shared, **dict(zip(KEPT, answers[position], strict=True))} for answers in entry.verdicts]
-    return pictures, predictions
-
-
 def write(engine: sql.Engine, entries: list[Answered]) -> None:
-    """Write all entries or none. Raises SQLAlchemyError; DataError and IntegrityError would recur with every retry."""
+    """Writes all entries or none. Raises SQLAlchemyError; DataError and IntegrityError recur on every retry."""
     pictures: list[dict[str, Any]] = []
     predictions: list[dict[str, Any]] = []
     for entry in entries:
-        for table, more in zip((pictures, predictions), rows(entry), strict=True):
-            table += more
+        time = datetime.fromtimestamp(entry.time, UTC)
+        for position in range(entry.pictures):
+            shared = {"request_id": entry.request_id, "position": position, "time": time}
+            pixels = entry.pixels[position * PICTURE_BYTES : (position + 1) * PICTURE_BYTES]
+            digest = hashlib.sha256(pixels).hexdigest()
+            pictures.append({**shared, "dataset": entry.dataset, "digest": digest, "pixels": pixels})
+            shared |= {"route": entry.route, "latency_ms": entry.latency_ms, "client": entry.client}
+            predictions += [{**shared, **dict(zip(KEPT, rows[position], strict=True))} for rows in entry.answers]
     with engine.begin() as connection:
         connection.execute(database.pictures.insert(), pictures)
         connection.execute(database.predictions.insert(), predictions)

@@ -1,4 +1,4 @@
-"""Logs as JSON, one object a line on standard output: BentoML's and uvicorn's messages too, never pixels or keys."""
+"""Logs as JSON lines on standard output, including those of BentoML and uvicorn. They contain no pixels and no keys."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ log = logging.getLogger("digits")
 
 
 def configure_logs(level: str) -> None:
-    """Send every logger's messages from `level` on to standard output as JSON."""
+    """Sends messages of at least `level` from all loggers to standard output as JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         JsonFormatter(
@@ -26,4 +26,4 @@ def configure_logs(level: str) -> None:
         logger.handlers, logger.propagate = [], True
     for name in ("digits", "bentoml"):
         logging.getLogger(name).setLevel(level.upper())
-    logging.getLogger("uvicorn.access").propagate = False  # the front door writes these lines
+    logging.getLogger("uvicorn.access").propagate = False  # front_door.py logs the requests

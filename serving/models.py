@@ -1,4 +1,4 @@
-"""The models that the service answers with, loaded and verified from their folders."""
+"""The served models, loaded from their folders and verified."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from recognition.model import Model, load_model
 
 @dataclass(frozen=True)
 class Models:
-    """All served models by name, and which of them is champion."""
+    """All served models by name, and the name of the champion."""
 
     dataset: str
     classes: list[str]
@@ -22,7 +22,7 @@ class Models:
 
 
 def load_models(folders: Mapping[str, Path], champion: str, versions: Mapping[str, str]) -> Models:
-    """Load every model from its folder (model.tflite, model.json, known_digits.npz). Raises DamagedModel."""
+    """Loads every model from its folder (model.tflite, model.json, known_digits.npz). Raises DamagedModel."""
     by_name = {name: load_model(folder, versions[name], name) for name, folder in folders.items()}
     card = by_name[champion].card
     return Models(card["dataset"], card["classes"], champion, by_name)

@@ -1,4 +1,4 @@
-"""The prediction log: answers go into a bounded queue, and one thread of each worker writes them to the database."""
+"""The prediction log: a bounded queue of answers, which one thread per worker writes to the database."""
 
 import hashlib
 import hmac
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
-from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,43 +18,41 @@ import sqlalchemy as sql
 
 from records import database
 from serving.answers import parse_answer_id
-from serving.log_writer import KEPT, Answered, write
+from serving.log_writer import Answered, write
 from serving.logs import log as logger
 from serving.settings import Settings
 
-MOST_WAITING = 20_000  # pictures in a worker's queue, about 20 MB
-BATCH = 250  # pictures written in one transaction, about; a longer one would delay answers
-FLUSH_SECONDS = 0.5  # a killed worker loses no more than this, and the transaction under way
-TRY_AGAIN_SECONDS = 1.0  # while the database cannot be used
+MOST_WAITING = 20_000  # maximum number of pictures in a worker's queue, about 20 MB
+BATCH = 250  # approximate pictures per transaction; a longer transaction would delay answers
+FLUSH_SECONDS = 0.5  # a killed worker loses at most these seconds and the current transaction
+TRY_AGAIN_SECONDS = 1.0  # pause between attempts during an outage
 HOUSEKEEPING_SECONDS = 60.0
 
 
 class NotLogged(Exception):
-    """The log has no such answer."""
+    """The log does not contain the answer."""
 
 
 class Ambiguous(Exception):
-    """The request had several answers, as many as `args[0]`, and none was named."""
+    """The request has several answers (their number: `args[0]`) and the id does not select one."""
 
 
 class Unreachable(Exception):
-    """The database cannot be used now."""
-
-
-VERDICT = itemgetter(*KEPT)
+    """The database is unavailable."""
 
 
 @lru_cache(1)
 def metrics() -> SimpleNamespace:
-    """What the log adds to `/metrics`. Made in the worker: only there does prometheus_client know of the others."""
+    """The log's Prometheus metrics. Call it in a worker: BentoML configures prometheus_client there."""
     from prometheus_client import Counter, Gauge
 
     def newest(name: str, words: str, *labels: str) -> Any:
         return Gauge(f"digits_monitor_{name}", words, labels, multiprocess_mode="mostrecent")
 
-    made = SimpleNamespace(
+    lost = Counter("digits_log_lost_pictures", "Pictures whose answers could not be logged", ["reason"])
+    return SimpleNamespace(
         written=Counter("digits_log_pictures", "Pictures whose answers were written to the prediction log"),
-        lost=Counter("digits_log_lost_pictures", "Pictures whose answers could not be logged", ["reason"]),
+        lost={reason: lost.labels(reason) for reason in ("full", "refused")},  # created now, so that they show 0
         failures=Counter("digits_log_failures", "Attempts to use the prediction log's database that failed"),
         waiting=Gauge("digits_log_waiting_pictures", "Pictures that wait to be logged", multiprocess_mode="livesum"),
         monitor_effect=newest("effect", "Effect size at the monitor's last run", "figure"),
@@ -63,15 +60,12 @@ def metrics() -> SimpleNamespace:
         monitor_status=newest("status", "The monitor's last run: 0 as in training, 1 drift, 2 too little data"),
         monitor_time=newest("time_seconds", "When the monitor ran last (Unix time)"),
     )
-    for reason in ("full", "refused"):
-        made.lost.labels(reason)  # shows 0 before the first
-    return made
 
 
 class PredictionLog:
-    """Takes answers without ever waiting for the database, and keeps what people say of them.
+    """Logs answers without waiting for the database, and stores labels.
 
-    Only the event loop calls `record`; only the thread writes.
+    Only the event loop calls `record`. Only the thread writes answers.
     """
 
     def __init__(self, url: sql.URL, key: str, max_days: float, max_rows: int) -> None:
@@ -79,7 +73,7 @@ class PredictionLog:
         self._key, self._max_days, self._max_rows = key, max_days, max_rows
         self._queue: deque[Answered] = deque()
         self._closing = threading.Event()
-        self._taken = self._done = 0  # pictures; each is written by one thread alone, so neither needs a lock
+        self._taken = self._done = 0  # pictures; only one thread changes each counter, so they need no lock
         self._ready = self._failing = False
         self._housekeeping = 0.0
         self._figures: set[str] = set()
@@ -89,18 +83,18 @@ class PredictionLog:
         self._thread.start()
 
     def record(self, answered: Answered) -> None:
-        """Put a request's answers into the queue, or count them as lost where it is full."""
+        """Puts a request's answers into the queue, or counts them as lost if the queue is full."""
         count = answered.pictures
         if not count:  # a picture without digits
             return
         if self._taken + count - self._done > MOST_WAITING:
-            self._metrics.lost.labels("full").inc(count)
+            self._metrics.lost["full"].inc(count)
             return
         self._taken += count
         self._queue.append(answered)
 
-    def label(self, answer_id: str, label: int | None, who: str) -> None:
-        """Make `label` the current one of an answer, None: withdraw it. Blocks: call it in a thread.
+    def label(self, answer_id: str, label: int | None, client: str) -> None:
+        """Sets the label of an answer; None withdraws it. Blocks, so call it in a thread.
 
         Raises NotLogged, Ambiguous, Unreachable.
         """
@@ -119,13 +113,13 @@ class PredictionLog:
             if row["position"] not in known:
                 raise NotLogged
             with self._engine.begin() as connection:
-                connection.execute(database.labels.insert().values(**row, client=self._hash(who)))
+                connection.execute(database.labels.insert().values(**row, client=self._hash(client)))
         except sql.exc.SQLAlchemyError as error:
             self._metrics.failures.inc()
             raise Unreachable(database.reason_of(error)) from None
 
     def close(self) -> None:
-        """Write what waits, if that is possible within two seconds."""
+        """Writes the waiting answers, for two seconds at most."""
         self._closing.set()
         self._thread.join(2)
         self._engine.dispose()
@@ -140,13 +134,13 @@ class PredictionLog:
             self._metrics.waiting.set(self._taken - self._done)
             if going and time.monotonic() - self._housekeeping > HOUSEKEEPING_SECONDS:
                 self._housekeeping = time.monotonic()
-                with self._said_once():
-                    self._keep_house()
+                with self._log_outages():
+                    self._do_housekeeping()
 
     def _next_batch(self) -> tuple[list[Answered], bool]:
-        """What came in since a moment ago, and whether more will come.
+        """Returns a batch of waiting answers, and whether there may be more.
 
-        It sleeps and then takes all there is: woken by every answer, it would cost each of them a change of threads.
+        It sleeps for FLUSH_SECONDS first. To wake it with every answer would cost a thread switch per request.
         """
         closing = self._closing.wait(0 if self._queue else FLUSH_SECONDS)
         batch: list[Answered] = []
@@ -157,32 +151,31 @@ class PredictionLog:
         return batch, not closing or bool(self._queue)
 
     def _write(self, batch: list[Answered]) -> bool:
-        """Write a batch; False where it should be tried again because the database cannot be used."""
-        written = False
-        with self._said_once():
+        """Writes a batch. Returns False if the database cannot be used; the caller tries again."""
+        with self._log_outages():
             self._prepare()
             count = sum(answered.pictures for answered in batch)
             try:
                 write(self._engine, [entry._replace(client=self._hash(entry.client)) for entry in batch])
                 self._metrics.written.inc(count)
             except (sql.exc.DataError, sql.exc.IntegrityError):  # the database will never accept these rows
-                self._metrics.lost.labels("refused").inc(count)
-            written = True
+                self._metrics.lost["refused"].inc(count)
             self._done += count
-        return written
+            return True
+        return False
 
     def _prepare(self) -> None:
-        """The tables, and the key of the hashes, before the first row."""
+        """Creates the tables and the key of the hashes before the first row."""
         if not self._ready:
             database.migrate(self._engine)
             self._key = self._key or database.shared_secret(self._engine, "hash_key", secrets.token_hex(32))
             self._ready = True
 
-    def _keyed_hash(self, who: str) -> str:
-        return hmac.new(self._key.encode(), who.encode(), hashlib.sha256).hexdigest()[:32]
+    def _keyed_hash(self, client: str) -> str:
+        return hmac.new(self._key.encode(), client.encode(), hashlib.sha256).hexdigest()[:32]
 
-    def _keep_house(self) -> None:
-        """Retention, and the monitor's last figures for Prometheus."""
+    def _do_housekeeping(self) -> None:
+        """Deletes old rows and publishes the monitor's last results for Prometheus."""
         self._prepare()
         database.prune(self._engine, self._max_days, self._max_rows)
         with self._engine.connect() as connection:
@@ -190,7 +183,7 @@ class PredictionLog:
         if last is not None:
             self._metrics.monitor_status.set(last.status)
             self._metrics.monitor_time.set(database.in_utc(last.time).timestamp())
-            for name in self._figures - last.figures.keys():  # no longer watched: never an alarm
+            for name in self._figures - last.figures.keys():  # no longer monitored; 0 raises no alarm
                 self._metrics.monitor_effect.labels(name).set(0)
             self._figures |= last.figures.keys()
             for name, figure in last.figures.items():
@@ -198,8 +191,8 @@ class PredictionLog:
                 self._metrics.monitor_threshold.labels(name).set(figure["threshold"])
 
     @contextmanager
-    def _said_once(self) -> Iterator[None]:
-        """Say once that the database cannot be used, and once that it can again."""
+    def _log_outages(self) -> Iterator[None]:
+        """Suppresses database errors. Logs the start and the end of an outage once."""
         try:
             yield
             if self._failing:
@@ -218,6 +211,6 @@ class PredictionLog:
 
 
 def open_log(settings: Settings) -> PredictionLog:
-    """The log that the settings ask for."""
+    """Opens the log with these settings."""
     key = settings.hash_key.get_secret_value() if settings.hash_key else ""
     return PredictionLog(database.database_url(Path.cwd()), key, settings.log_max_days, settings.log_max_rows)

@@ -1,16 +1,16 @@
-"""Limits on a request's head, which uvicorn sets with h11 but not with httptools, the faster parser."""
+"""Limits on request heads. uvicorn sets them for h11, but not for the faster parser httptools."""
 
 import asyncio
 
 from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-MAX_HEAD_BYTES = 65_536  # as uvicorn's own limit with h11
-HEAD_SECONDS = 20  # for a head to arrive; idle connections between requests are uvicorn's (5 s)
+MAX_HEAD_BYTES = 65_536  # the same as uvicorn's limit for h11
+HEAD_SECONDS = 20  # maximum time for a head to arrive; uvicorn itself closes idle connections after 5 s
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Closes a connection whose head is too long or too slow, with status 400 where one was begun."""
+    """Closes connections whose head is too long or too slow; if a part of it has arrived, with status 400."""
 
     _in_head = True
     _head_bytes = 0
@@ -56,5 +56,5 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 def bound_heads() -> None:
-    """Let uvicorn, which BentoML starts, use this protocol in this process."""
+    """Makes uvicorn, which BentoML starts, use this protocol in this process."""
     auto.AutoHTTPProtocol = BoundedHttpProtocol

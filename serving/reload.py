@@ -1,4 +1,4 @@
-"""The models in `DIGITS_MODEL_DIR`: loaded on start, and again whenever its `current.json` was replaced."""
+"""Loads the models in `DIGITS_MODEL_DIR` at the start and after each change of its `current.json`."""
 
 import json
 import threading
@@ -9,11 +9,11 @@ from recognition.model import DamagedModel
 from serving.logs import log
 from serving.models import Models, load_models
 
-INTERVAL = 0.5  # seconds between two looks at current.json
+INTERVAL = 0.5  # seconds between two checks of current.json
 
 
 def load_directory(directory: Path) -> Models:
-    """The models that `directory/current.json` names, each held against its digest. Raises DamagedModel."""
+    """Loads the models listed in `directory/current.json` and verifies their digests. Raises DamagedModel."""
     file = directory / "current.json"
     try:
         current = json.loads(file.read_text(encoding="utf-8"))
@@ -33,14 +33,12 @@ def load_directory(directory: Path) -> Models:
         raise DamagedModel(f"{file}: {error!r}; it is written by promotions, expected champion and models") from None
     for name, model in models.by_name.items():
         if model.digest != entries[name]["digest"]:
-            raise DamagedModel(
-                f"{file}: {name} is to have sha256 {entries[name]['digest']}, found {model.digest}"
-            )
+            raise DamagedModel(f"{file}: {name} is to have sha256 {entries[name]['digest']}, found {model.digest}")
     return models
 
 
 class Watcher(threading.Thread):
-    """Loads and checks new models beside the ones that answer; `serve` gets them only when all is well."""
+    """Loads and verifies new models while the old ones answer. Passes them to `serve` if all are intact."""
 
     def __init__(self, directory: Path, serve: Callable[[Models], None]) -> None:
         super().__init__(name="model-watcher", daemon=True)
@@ -53,14 +51,14 @@ class Watcher(threading.Thread):
             self.look()
 
     def look(self) -> None:
-        """Serve what `current.json` names if it changed since the last look; keep the old where anything is wrong."""
+        """Serves the models in `current.json` if it has changed; keeps the old models after any error."""
         stamp = self._stamp()
         if stamp == self._seen:
             return
         self._seen = stamp
         try:
             models = load_directory(self._directory)
-        except Exception as error:  # whatever is wrong with the new ones, the old go on
+        except Exception as error:  # the old models remain in use after any error
             log.error("kept the old models", extra={"reason": str(error)})
             return
         self._serve(models)

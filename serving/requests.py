@@ -1,4 +1,4 @@
-"""Reading what clients send: bounded before it is parsed, parsed once, refused with what would be right."""
+"""Reads request bodies and parameters. Sizes are limited before parsing; errors state what to send instead."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,18 +13,20 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from recognition.decoding import BrokenImage, NotAnImage, TooManyPixels, decode_image
+from recognition.decoding import BrokenImage, ImageError, NotAnImage, TooManyPixels, decode_image
+from recognition.image_format import IMAGE_SIZE
 from recognition.model import Model
 from serving.models import Models
 
-MAX_IMAGES = 256  # in one /predict_pixels
-BODY_SECONDS = 20  # for a body to arrive: slow senders hold their place among the requests in flight
+MAX_IMAGES = 256  # per request to /predict_pixels
+BODY_SECONDS = 20  # maximum time for a body to arrive; slow senders count as requests in flight
+IMAGE_STATUS: dict[type[ImageError], int] = {TooManyPixels: 413, NotAnImage: 415, BrokenImage: 422}
 IMAGE_HINT = "send a PNG, JPEG, WebP, BMP or GIF as multipart field `image` or as the body"
 PIXELS_HINT = 'send JSON {"images": [28x28 integers 0..255, ink bright, ...]}, 1 to 256 of them, "model" optional'
 
 
 class RequestError(Exception):
-    """A request that cannot be answered: HTTP status, and a message that says what is wrong and what would be right."""
+    """A rejected request: HTTP status, and a message that states the problem and what to send instead."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -32,7 +34,7 @@ class RequestError(Exception):
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body of at most `limit` bytes. Raises RequestError 413 or 400 (empty)."""
+    """Reads the whole body, at most `limit` bytes. Raises RequestError 413, or 400 if it is empty, late or cut off."""
     too_large = RequestError(413, f"the body has more than {limit:,} bytes; send a smaller one")
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > limit:
@@ -54,32 +56,26 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 async def read_image_file(request: Request, max_body_bytes: int) -> bytes:
-    """The bytes of the picture, from the field `image` or the body. Raises RequestError 400, 413 or 422."""
-    content = await read_body(request, max_body_bytes)
-    if content_type(request) == "multipart/form-data":
-        content = await _image_field(request, content)
-    return content
+    """Reads the picture from the field `image` or from the body. Raises RequestError 400, 413 or 422."""
+    body = await read_body(request, max_body_bytes)
+    return await _image_field(request, body) if content_type(request) == "multipart/form-data" else body
 
 
-def decode(content: bytes, max_pixels: int, enough: int | None = None) -> Image.Image:
-    """The picture; a JPEG at less size where `enough` pixels a side do. Raises RequestError 413, 415 or 422."""
+def decode(content: bytes, max_pixels: int, min_side: int | None = None) -> Image.Image:
+    """Decodes a picture, see `decode_image`. Raises RequestError 413, 415 or 422."""
     try:
-        return decode_image(content, max_pixels, min_side=enough)
-    except TooManyPixels as error:
-        raise RequestError(413, str(error)) from None
-    except NotAnImage as error:
-        raise RequestError(415, str(error)) from None
-    except BrokenImage as error:
-        raise RequestError(422, str(error)) from None
+        return decode_image(content, max_pixels, min_side)
+    except ImageError as error:
+        raise RequestError(IMAGE_STATUS[type(error)], str(error)) from None
 
 
 def content_type(request: Request) -> str:
-    """The media type without parameters, in lower case; empty where none is given."""
+    """The media type without parameters, in lower case; empty if there is none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 class _InMemoryParser(MultiPartParser):
-    spool_max_size = 2**30  # the body is bounded and in memory already: no temporary files
+    spool_max_size = 2**30  # no temporary files: the body is limited and already in memory
 
 
 async def _image_field(request: Request, body: bytes) -> bytes:
@@ -103,7 +99,7 @@ async def _image_field(request: Request, body: bytes) -> bytes:
 
 
 def choose_model(models: Models, name: Any) -> Model:
-    """The model of that name or the champion. Raises RequestError 404 or 422."""
+    """The model with this name, or the champion. Raises RequestError 404 or 422."""
     if not isinstance(name, str):
         raise RequestError(422, "`model` must be a text: champion or the name of a model")
     if name == "champion":
@@ -114,7 +110,7 @@ def choose_model(models: Models, name: Any) -> Model:
 
 
 def read_label(request: Request, classes: list[str]) -> int | None:
-    """The class asked for by `?label=`, None where none is. Raises RequestError 422."""
+    """The class in `?label=`, or None. Raises RequestError 422."""
     text = request.query_params.get("label")
     if text is None:
         return None
@@ -124,7 +120,7 @@ def read_label(request: Request, classes: list[str]) -> int | None:
 
 
 async def read_json(request: Request, max_body_bytes: int, hint: str) -> tuple[Any, bytes]:
-    """The JSON in a body, and the body. Raises RequestError 400, 413 or 415, with `hint` at what would be right."""
+    """Returns the content and the bytes of a JSON body. Raises RequestError 400, 413 or 415, ending with `hint`."""
     if content_type(request) not in ("application/json", ""):
         raise RequestError(415, f"the content type is {content_type(request)[:60]!r}; {hint}")
     body = await read_body(request, max_body_bytes)
@@ -135,7 +131,7 @@ async def read_json(request: Request, max_body_bytes: int, hint: str) -> tuple[A
 
 
 async def read_pixels(request: Request, max_body_bytes: int) -> tuple[NDArray[np.uint8], Any]:
-    """Images uint8 (n, 28, 28) and the model's name from a JSON body. Raises RequestError 400, 413, 415 or 422."""
+    """Reads images, uint8 (n, 28, 28), and the model's name from JSON. Raises RequestError 400, 413, 415 or 422."""
     content, body = await read_json(request, max_body_bytes, PIXELS_HINT)
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise RequestError(422, f"`images` is missing or not a list; {PIXELS_HINT}")
@@ -148,32 +144,32 @@ async def read_pixels(request: Request, max_body_bytes: int) -> tuple[NDArray[np
 
 
 def _has_truth_values(value: Any) -> bool:
-    """Whether a list holds true or false at some depth, which NumPy would take for 1 and 0."""
+    """Whether nested lists contain true or false, which NumPy would convert to 1 and 0."""
     return isinstance(value, bool) or (isinstance(value, list) and any(map(_has_truth_values, value)))
 
 
 def _pack(images: list[Any]) -> NDArray[np.uint8] | None:
-    """uint8 (n, 28, 28) where every pixel is an int of 0..255 or a bool, else None: three times as fast as NumPy."""
+    """Converts ints in 0..255 or bools to uint8 (n, 28, 28), three times as fast as NumPy. None for other lists."""
     if len(images) > MAX_IMAGES:
         return None
     try:
         rows = list(chain.from_iterable(images))
-        if set(map(len, images)) != {28} or set(map(len, rows)) != {28}:
+        if set(map(len, images)) != {IMAGE_SIZE} or set(map(len, rows)) != {IMAGE_SIZE}:
             return None
-        return np.frombuffer(b"".join(map(bytes, rows)), np.uint8).reshape(-1, 28, 28)
+        return np.frombuffer(b"".join(map(bytes, rows)), np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
     except (TypeError, ValueError):
         return None
 
 
 def parse_pixels(images: list[Any]) -> NDArray[np.uint8]:
-    """Nested lists to uint8 (n, 28, 28). Raises RequestError 422."""
+    """Converts nested lists to uint8 (n, 28, 28). Raises RequestError 422."""
     if not 1 <= len(images) <= MAX_IMAGES:
         raise RequestError(422, f"there are {len(images)} images; {PIXELS_HINT}")
     try:
         array = np.array(images)
     except (ValueError, OverflowError):
         raise RequestError(422, f"the images are not all 28 rows of 28 integers; {PIXELS_HINT}") from None
-    if array.shape[1:] != (28, 28):
+    if array.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
         shape = " x ".join(map(str, array.shape[1:])) or "a number"
         raise RequestError(422, f"an image is {shape}, not 28 x 28; {PIXELS_HINT}")
     if array.dtype.kind == "f" and (np.mod(array, 1) == 0).all():

@@ -1,7 +1,6 @@
-"""The Bento's entry: what BentoML needs to know; `serving/worker.py` does the work.
+"""The Bento's entry point: the declaration for BentoML. `serving/worker.py` has the implementation.
 
-BentoML's supervising process loads this module as well, and keeps it: so models, NumPy and the interface are imported
-where a worker uses them.
+BentoML's supervisor process also imports this module. To save its memory, functions import NumPy, models and routes.
 """
 
 from pathlib import Path
@@ -20,7 +19,7 @@ REQUIREMENTS = [
 
 
 class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]
-    """A service whose interface stands before all of BentoML's own layers, not within them."""
+    """A service whose routes run in front of BentoML's own middleware."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         from serving.worker import create_front_door
@@ -32,13 +31,13 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]
     name="digits",
     workers=SETTINGS.workers,
     traffic={"timeout": 30},
-    envs=[{"name": "OPENBLAS_NUM_THREADS", "value": "1"}],  # on matrices this small, threads only wait for each other
-    # Pinned by us: BentoML's own lock would carry the address of this machine's package index into the Bento
+    envs=[{"name": "OPENBLAS_NUM_THREADS", "value": "1"}],  # threads slow down such small matrices
+    # Pinned in requirements.txt: BentoML's own lock would store the address of the local package index in the Bento
     image=bentoml.images.Image(python_version="3.11", lock_python_packages=False).python_packages(*REQUIREMENTS),
     service_class=FrontedService,
 )
 class Digits:
-    """Answers what a handwritten digit is, by every model."""
+    """Recognises handwritten digits with every registered model."""
 
     def __init__(self) -> None:
         from serving import worker
@@ -52,7 +51,7 @@ class Digits:
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close_log(self) -> None:
-        """Write what waits to be logged."""
+        """Writes the waiting entries of the log."""
         from serving import worker
 
         worker.end()

@@ -1,18 +1,18 @@
-"""Traces by OpenTelemetry, off unless `OTEL_TRACES_EXPORTER` names an exporter: they cost as much as an answer."""
+"""OpenTelemetry traces. Off unless `OTEL_TRACES_EXPORTER` names an exporter: a trace takes as long as an answer."""
 
 import os
 from importlib.metadata import entry_points
 
 from starlette.types import ASGIApp
 
-VARIABLE = "OTEL_TRACES_EXPORTER"  # OpenTelemetry's own; as are OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER, ...
+VARIABLE = "OTEL_TRACES_EXPORTER"  # standard, like OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER, ...
 NOT_TRACED = "livez,readyz,metrics"
 
 
 def traced(app: ASGIApp, service: str) -> ASGIApp:
-    """`app`, with one span a request where an exporter is named: `console`, or `otlp` where its package is installed.
+    """Adds one span per request if an exporter is set: `console`, or `otlp` if its package is installed.
 
-    Raises ValueError for an exporter that is not there.
+    Raises ValueError if the exporter is not installed.
     """
     name = os.environ.get(VARIABLE, "") or "none"
     if name == "none":

@@ -1,4 +1,4 @@
-"""What a worker process does: it loads the models, keeps them up to date, and answers with them."""
+"""A worker process: loads the models, reloads them after a promotion, creates the HTTP application."""
 
 import gc
 import json
@@ -25,15 +25,15 @@ from serving.requests import RequestError, choose_model, parse_pixels
 from serving.settings import Settings
 from serving.tracing import traced
 
-SWITCH_SECONDS = 0.0005  # Python's 0.005 let the log's thread hold up answers for so long, each time it writes
-STARTING_SECONDS = 60  # within which a damaged model counts as found on start
-PACKAGED = Path(__file__).with_name("packaged.json")  # written by the stage `package`: champion, tags and versions
+SWITCH_SECONDS = 0.0005  # Python's default, 0.005, lets the log's thread delay answers by that time at each write
+STARTING_SECONDS = 60  # age of the supervisor up to which a damaged model stops the service
+PACKAGED = Path(__file__).with_name("packaged.json")  # champion, tags and versions, written by the stage `package`
 _served: list[Models] = []  # the models of this process: one element, replaced as a whole
 _log: list[PredictionLog] = []
 
 
 def create_front_door(bentoml_app: ASGIApp, settings: Settings) -> ASGIApp:
-    """The whole interface, in front of what BentoML itself answers."""
+    """Creates the ASGI application of the service. It wraps BentoML's own application."""
     bound_heads()
     application = create_app(served_models, settings, bentoml_app, prediction_log)
     routes = frozenset(route.path.replace("{name}", "") for route in application.routes)  # type: ignore[attr-defined]
@@ -41,7 +41,7 @@ def create_front_door(bentoml_app: ASGIApp, settings: Settings) -> ASGIApp:
 
 
 def start(settings: Settings) -> None:
-    """Load the models, and watch for others where a folder of exported ones is set. Raises DamagedModel."""
+    """Loads the models. With `model_dir`, also watches that folder for promotions. Raises DamagedModel."""
     configure_logs(settings.log_level)
     if settings.log_predictions:
         _log[:] = [open_log(settings)]
@@ -57,13 +57,13 @@ def start(settings: Settings) -> None:
         raise
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
-    gc.freeze()  # what was loaded stays: no collection among requests walks through it again
+    gc.freeze()  # excludes the loaded objects from later collections
 
 
 def end_supervisor() -> None:
-    """Let a service end that cannot start: BentoML's supervisor would go on without workers, and answer nobody.
+    """Stops a service that cannot start. BentoML's supervisor would continue without workers.
 
-    Later, when a worker is replaced, the others' models may be whole, and go on.
+    A supervisor older than STARTING_SECONDS continues: its other workers may have intact models.
     """
     supervisor = psutil.Process(os.getppid())
     if time.time() - supervisor.create_time() < STARTING_SECONDS:
@@ -71,13 +71,13 @@ def end_supervisor() -> None:
 
 
 def end() -> None:
-    """Write what waits to be logged."""
+    """Writes the waiting entries of the log."""
     if _log:
         _log[0].close()
 
 
 def prediction_log() -> PredictionLog | None:
-    """The log of this process, None where nothing is logged."""
+    """The log of this process; None if logging is off."""
     return _log[0] if _log else None
 
 
@@ -90,17 +90,17 @@ def packaged_models() -> Models:
 
 
 def serve(models: Models) -> None:
-    """From now on, answer with these."""
+    """Replaces the models of this process."""
     _served[:] = [models]
 
 
 def served_models() -> Models:
-    """The models to answer with. Raises RequestError 503 before they are loaded."""
+    """The current models. Raises RequestError 503 before they are loaded."""
     if not _served:
         raise RequestError(503, "the models are being loaded; ask /readyz and try again", {"retry-after": "1"})
     return _served[0]
 
 
 def answer_pixels(images: list[Any], model: str) -> list[dict[str, object]]:
-    """What `/predict_pixels` answers, for BentoML's own handler. Raises RequestError."""
+    """Answers `/predict_pixels` for BentoML's own handler. Raises RequestError."""
     return identify(choose_model(served_models(), model).answer(parse_pixels(images)), new_request_id())

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sql
 import yaml
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, sync_playwright
 
+from records import database
 from tests.postgres import postgres, postgres_url
 
 __all__ = ["postgres", "postgres_url"]
@@ -103,7 +105,7 @@ def shrink(params: dict[str, Any]) -> None:
 
 def lower_bars(folder: Path) -> None:
     """Quality bars that shortly trained models reach."""
-    path = folder / "pipeline" / "datasets.yaml"
+    path = folder / "pipeline" / "data" / "datasets.yaml"
     content = yaml.safe_load(path.read_text())
     for entry in content.values():
         entry["quality_bar"] = {"default": 0.3}
@@ -159,6 +161,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: py
         url = request.getfixturevalue("postgres_url")
     monkeypatch.setenv("DIGITS_DATABASE_URL", url)
     return url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[sql.Engine]:
+    """The database of `database_url`, with its tables."""
+    opened = database.connect(database.parse_url(database_url))
+    database.migrate(opened)
+    yield opened
+    opened.dispose()
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ def test_the_pipeline_registers_into_it_and_the_service_is_packaged_from_it(
     elsewhere.folder = copy
     server = {"MLFLOW_TRACKING_URI": mlflow_server}
     output = elsewhere.repro("--single-item", "--force", "register", "package", **server)
-    assert "promoted: version 1: first champion" in output.replace("version 2", "version 1")
+    assert "promoted: version 1: there is no champion to compare with" in output.replace("version 2", "version 1")
     elsewhere.run("python", "-m", "pipeline.deployment.check", **server)
     assert not (copy / "mlflow.db").exists() and not (copy / "mlartifacts").exists()
 

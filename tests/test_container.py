@@ -15,7 +15,7 @@ import requests
 
 from pipeline.console import PipelineError
 from pipeline.deployment.bento_server import free_port
-from pipeline.deployment.image import engine, have, size
+from pipeline.deployment.image import engine, pull, size
 from pipeline.deployment.image import main as make_image
 from tests.conftest import Project
 
@@ -41,7 +41,7 @@ def builder() -> str:
     """docker or podman, with the base image at hand."""
     try:
         found = engine()
-        have(found, BASE_IMAGE)
+        pull(found, BASE_IMAGE)
     except PipelineError as error:
         pytest.skip(str(error).splitlines()[0])
     return found
@@ -164,7 +164,7 @@ def test_it_stops_when_asked(container: Container) -> None:
     assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == "exited 0"  # 137: was killed
 
 
-def test_without_a_bento_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_bento_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.deployment.image.REPORTS", tmp_path)
-    with pytest.raises(PipelineError, match="nothing was packaged yet; run: make repro"):
-        make_image()
+    with pytest.raises(FileNotFoundError, match=r"bento\.json"):
+        make_image([], standalone_mode=False)

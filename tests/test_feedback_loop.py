@@ -1,4 +1,4 @@
-"""After deployment, for real: answers are logged, labelled, watched, reviewed and learnt from; on both databases."""
+"""A real service, on both databases: predictions are logged, labelled, monitored, reviewed and used for training."""
 
 import os
 import re
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 def deployment(
     request: pytest.FixtureRequest, project: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, str]]:
-    """URLs of a service with two workers that logs, and of its database."""
+    """URLs of a service with two workers and prediction logging, and of its database."""
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres").new_database()
     else:
@@ -47,22 +47,22 @@ def images(project: Project) -> np.ndarray:
 
 def rows(url: str, query: sql.Select) -> list[sql.Row]:
     engine = database.connect(database.parse_url(url))
-    database.create_tables(engine)  # the service makes them with its first rows
+    database.migrate(engine)  # the service creates the tables with its first rows
     with engine.connect() as connection:
         return list(connection.execute(query).all())
 
 
 def empty(url: str) -> None:
-    """Forget what other tests asked."""
+    """Delete the rows of other tests."""
     engine = database.connect(database.parse_url(url))
-    database.create_tables(engine)
+    database.migrate(engine)
     with engine.begin() as connection:
         for table in (database.pictures, database.predictions, database.labels, database.reviews):
             connection.execute(table.delete())
 
 
 def logged(url: str, request_id: str, pictures: int = 1) -> list[sql.Row]:
-    """The rows of a request, as soon as all its pictures are there."""
+    """Wait until all pictures of a request are logged. Returns its predictions."""
     found = database.pictures.select().where(database.pictures.c.request_id == request_id)
     end = time.monotonic() + 60
     while len(rows(url, found)) < pictures:
@@ -81,7 +81,7 @@ def ask(service: str, images: np.ndarray) -> list[dict]:
     return answer.json()["results"]
 
 
-def test_every_route_leaves_its_rows(deployment: tuple[str, str], images: np.ndarray) -> None:
+def test_every_route_logs_its_predictions(deployment: tuple[str, str], images: np.ndarray) -> None:
     service, url = deployment
     answer = requests.post(f"{service}/compare", data=picture(), timeout=60)
     assert answer.headers["digits-logged"] == "pixels"
@@ -89,10 +89,10 @@ def test_every_route_leaves_its_rows(deployment: tuple[str, str], images: np.nda
     found = {row.model: row for row in logged(url, body["request_id"])}
     assert found.keys() == {"mlp", "cnn"}
     for name, row in found.items():
-        told = body["results"][name]
-        assert (row.route, row.version, row.prediction) == ("/compare", told["version"], told["prediction"])
+        expected = body["results"][name]
+        assert (row.route, row.version, row.prediction) == ("/compare", expected["version"], expected["prediction"])
         assert (row.confidence, row.uncertain, row.reason) == (
-            pytest.approx(told["confidence"]), told["uncertain"], told["reason"],
+            pytest.approx(expected["confidence"]), expected["uncertain"], expected["reason"],
         )  # fmt: skip
         assert row.latency_ms > 0 and re.fullmatch("[0-9a-f]{32}", row.client)
     (kept,) = rows(url, database.pictures.select().where(database.pictures.c.request_id == body["request_id"]))
@@ -104,15 +104,17 @@ def test_every_route_leaves_its_rows(deployment: tuple[str, str], images: np.nda
     assert number["digits"] and len(logged(url, number["request_id"], len(number["digits"]))) == len(number["digits"])
     several = ask(service, images[:3])
     assert [row["request_id"][32:] for row in several] == ["-0", "-1", "-2"]
-    said = logged(url, several[0]["request_id"][:32], 3)
-    assert [row.prediction for row in sorted(said, key=lambda row: row.position)] == [r["prediction"] for r in several]
+    found_rows = logged(url, several[0]["request_id"][:32], 3)
+    assert [row.prediction for row in sorted(found_rows, key=lambda row: row.position)] == [
+        r["prediction"] for r in several
+    ]
     refused = requests.post(f"{service}/predict", data=b"no picture", timeout=60)
     assert refused.status_code == 415 and "digits-logged" not in refused.headers
 
 
 def test_labels_are_kept_changed_and_withdrawn(deployment: tuple[str, str], images: np.ndarray) -> None:
     service, url = deployment
-    for value in (7, 8, None, 9):  # the first at once, by whichever worker: the id is waited for
+    for value in (7, 8, None, 9):  # the first label follows at once: the service waits for the row
         if value == 7:
             request_id = ask(service, images[:1])[0]["request_id"]
         assert label(service, request_id, value).status_code == 204
@@ -129,12 +131,12 @@ def test_labels_are_kept_changed_and_withdrawn(deployment: tuple[str, str], imag
     assert whole.status_code == 422 and "several answers" in whole.json()["error"]
 
 
-def test_wrong_feedback_is_refused_with_what_is_right(deployment: tuple[str, str], images: np.ndarray) -> None:
+def test_invalid_feedback_is_rejected_with_the_expected_values(deployment: tuple[str, str], images: np.ndarray) -> None:
     service, _ = deployment
     request_id = ask(service, images[:1])[0]["request_id"]
     for unknown in ("0" * 32, f"{request_id}-1", "no id", ""):
         assert label(service, unknown, 3).status_code == 404, unknown
-    assert label(service, new_request_id(), 3).status_code == 404  # as if given out just now: waited for first
+    assert label(service, new_request_id(), 3).status_code == 404  # a new id: the service first waits for its row
     for wrong in (10, -1, "3", 3.5, True, [3]):
         answer = label(service, request_id, wrong)
         assert answer.status_code == 422 and "0 to 9 or null" in answer.json()["error"], wrong
@@ -145,14 +147,14 @@ def test_wrong_feedback_is_refused_with_what_is_right(deployment: tuple[str, str
     assert requests.post(f"{service}/feedback", data=b"{}", headers=text, timeout=60).status_code == 415
 
 
-def test_without_a_log_there_is_nothing_to_label(service: str, images: np.ndarray) -> None:
+def test_without_a_log_labels_are_rejected(service: str, images: np.ndarray) -> None:
     answer = requests.post(f"{service}/predict_pixels", json={"images": images[:1].tolist()}, timeout=60)
     assert "digits-logged" not in answer.headers
     refused = label(service, answer.json()["results"][0]["request_id"], 3)
     assert refused.status_code == 404 and "nothing is being logged" in refused.json()["error"]
 
 
-def test_a_database_that_is_gone_fails_no_answer(project: Project, images: np.ndarray) -> None:
+def test_an_unavailable_database_fails_no_prediction(project: Project, images: np.ndarray) -> None:
     tag = read_json(project.folder / "reports" / "bento.json")["bento"]
     gone = {"DIGITS_DATABASE_URL": "postgresql://me:secret-word@127.0.0.1:9/digits", "DIGITS_LOG_PREDICTIONS": "true"}
     with serve(project, tag, **gone) as service:
@@ -167,18 +169,18 @@ def test_a_database_that_is_gone_fails_no_answer(project: Project, images: np.nd
 
 
 def value(metrics: str, name: str) -> float:
-    """The sum of a metric's samples in Prometheus's text format."""
+    """Returns the sum of a metric's samples in Prometheus's text format."""
     found = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", metrics, re.MULTILINE)
     return sum(map(float, found))
 
 
-def test_metrics_count_over_all_workers_and_alerts_name_what_is_there(
+def test_metrics_cover_all_workers_and_alerts_use_existing_metrics(
     deployment: tuple[str, str], images: np.ndarray
 ) -> None:
     service, url = deployment
     row = {"time": sql.func.now(), "status": 1, "figures": {"off_centre": {"effect": 3.0, "threshold": 1.0}}}
     engine = database.connect(database.parse_url(url))
-    database.create_tables(engine)
+    database.migrate(engine)
     with engine.begin() as connection:
         connection.execute(database.monitoring.insert().values(row))
     metrics = requests.get(f"{service}/metrics", timeout=60).text
@@ -199,14 +201,14 @@ def test_metrics_count_over_all_workers_and_alerts_name_what_is_there(
         assert selectors and {selector.name for selector in selectors} <= exposed, rule["alert"]
         assert f"`{rule['alert']}`" in guide and rule["annotations"]["summary"]
         for matcher in (matcher for selector in selectors for matcher in selector.matchers.matchers):
-            if matcher.name != "job":  # given by whoever scrapes
+            if matcher.name != "job":  # set by the scrape configuration
                 assert re.search(rf'[{{,]{matcher.name}="', metrics), matcher
-    told = set(re.findall(r"`(digits_\w+)`", guide))
-    assert told <= exposed | {name.rsplit("_", 1)[0] for name in exposed}
+    documented = set(re.findall(r"`(digits_\w+)`", guide))
+    assert documented <= exposed | {name.rsplit("_", 1)[0] for name in exposed}
 
 
 def metric_selectors(expression: object) -> Iterator[object]:
-    """All selectors in a parsed PromQL expression."""
+    """Yields all selectors of a parsed PromQL expression."""
     if isinstance(expression, promql_parser.VectorSelector):
         yield expression
     for part in ("lhs", "rhs", "expr", "vector_selector"):
@@ -242,7 +244,7 @@ def test_a_service_that_is_stopped_loses_nothing(project: Project, images: np.nd
     assert kept == {answer["request_id"] for answer in answers}
 
 
-def test_the_monitor_tells_by_its_status(
+def test_the_exit_status_of_the_monitor(
     deployment: tuple[str, str], project: Project, images: np.ndarray, tmp_path: Path
 ) -> None:
     service, url = deployment
@@ -252,13 +254,13 @@ def test_the_monitor_tells_by_its_status(
     for part in np.array_split(images[:300], 3):
         last = ask(service, part)[-1]["request_id"]
     logged(url, last[:32], 100)
-    told = project.run(*monitor, status=0, DIGITS_DATABASE_URL=url)
-    assert "as in training: 300 pictures" in told
+    output = project.run(*monitor, status=0, DIGITS_DATABASE_URL=url)
+    assert "as in training: 300 pictures" in output
     for part in np.array_split(255 - images[:300], 3):
         last = ask(service, part)[-1]["request_id"]
     logged(url, last[:32], 100)
-    told = project.run(*monitor, status=1, DIGITS_DATABASE_URL=url)
-    assert "mean_intensity: mean difference" in told
+    output = project.run(*monitor, status=1, DIGITS_DATABASE_URL=url)
+    assert "mean_intensity: mean difference" in output
     report = read_json(project.folder / "reports" / "monitor.json")
     assert report["status"] == 1 and report["pictures"] == 600 and report["alarms"]
     page = (project.folder / "reports" / "monitor.html").read_text()
@@ -278,7 +280,7 @@ def test_the_monitor_tells_by_its_status(
     assert "cannot be used" in failed and "secret-word" not in failed
 
 
-def test_corrections_are_learnt_from_reviewed_and_taken_back(
+def test_corrections_are_exported_reviewed_and_deleted(
     deployment: tuple[str, str], project: Project, images: np.ndarray
 ) -> None:
     service, url = deployment
@@ -286,7 +288,7 @@ def test_corrections_are_learnt_from_reviewed_and_taken_back(
     folder = project.folder / "data"
     before = (folder / "prepared" / "train.npz").read_bytes()
     empty(url)
-    fresh = np.roll(images[:60], 1, axis=1)  # as real as the test pictures, but none of them
+    fresh = np.roll(images[:60], 1, axis=1)  # realistic, but not test images
     answers = [*ask(service, fresh), *ask(service, images[60:61])]
     for answer in answers:
         assert label(service, answer["request_id"], answer["prediction"]).status_code == 204
@@ -299,8 +301,8 @@ def test_corrections_are_learnt_from_reviewed_and_taken_back(
     original = (project.folder / "params.yaml").read_text()
     project.change(settings)
     try:
-        told = project.run(*export, DIGITS_DATABASE_URL=url)
-        assert "1 a validation or test picture" in told and "decide with: make review" in told
+        output = project.run(*export, DIGITS_DATABASE_URL=url)
+        assert "equals a validation or test image (1)" in output and "decide with: make review" in output
         with np.load(folder / "feedback" / "labels.npz") as learnt, np.load(folder / "feedback" / "gate.npz") as gate:
             train, apart = ({image.tobytes() for image in content["images"]} for content in (learnt, gate))
             assert learnt["images"].shape[1:] == gate["images"].shape[1:] == (28, 28)
@@ -316,10 +318,10 @@ def test_corrections_are_learnt_from_reviewed_and_taken_back(
         waiting = project.run(*review, "--list", DIGITS_DATABASE_URL=url)
         number = re.match(r"(\d+)  label", waiting)[1]
         shown = project.run("bash", "-c", "yes s | python -m pipeline.monitoring.review", DIGITS_DATABASE_URL=url)
-        assert "█" in shown and "models say" in shown
+        assert "█" in shown and "models predict" in shown
         project.run(*review, "--accept", number, DIGITS_DATABASE_URL=url)
         assert number not in re.findall(r"^(\d+)  ", project.run(*review, "--list", DIGITS_DATABASE_URL=url), re.M)
-        assert "no label with number" in project.run(*review, "--reject", number, status=1, DIGITS_DATABASE_URL=url)
+        assert "no label with id" in project.run(*review, "--reject", number, status=1, DIGITS_DATABASE_URL=url)
         accepted = rows(url, database.reviews.select())
         assert [(str(row.label_id), row.accepted) for row in accepted] == [(number, True)]
 
@@ -331,7 +333,7 @@ def test_corrections_are_learnt_from_reviewed_and_taken_back(
         assert "rows deleted" in project.run(
             "python", "-m", "pipeline.monitoring.erase", *several, DIGITS_DATABASE_URL=url
         )
-        assert "nothing is stored" in project.run(
+        assert "no data is stored" in project.run(
             "python", "-m", "pipeline.monitoring.erase", *several, status=1, DIGITS_DATABASE_URL=url
         )
         assert not rows(url, database.pictures.select()) and not rows(url, database.labels.select())

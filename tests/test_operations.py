@@ -1,4 +1,4 @@
-"""The operations guide: its table follows the code, its commands do what it says."""
+"""docs/operations.md: the table matches the code, and the commands work as documented."""
 
 import os
 import re
@@ -20,13 +20,13 @@ from tests.postgres import Postgres, installed
 GUIDE = (REPOSITORY / "docs" / "operations.md").read_text()
 
 
-def test_the_table_of_settings_is_what_the_code_says() -> None:
+def test_the_table_of_settings_matches_the_code() -> None:
     command = [sys.executable, "docs/settings.py", "--check"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_every_environment_variable_that_is_read_is_in_the_table() -> None:
+def test_the_table_lists_every_environment_variable() -> None:
     own = set()
     for folder in ("pipeline", "serving"):
         for path in (REPOSITORY / folder).rglob("*.py"):
@@ -34,18 +34,18 @@ def test_every_environment_variable_that_is_read_is_in_the_table() -> None:
     assert own and own <= set(re.findall(r"^\| `(\w+)` \|", GUIDE, re.MULTILINE))
 
 
-def test_every_command_and_file_it_names_exists() -> None:
-    for module in re.findall(r"python -m (pipeline\.\w+)", GUIDE):
+def test_every_documented_command_and_table_exists() -> None:
+    for module in re.findall(r"python -m (pipeline(?:\.\w+)+)", GUIDE):
         assert (REPOSITORY / f"{module.replace('.', '/')}.py").exists(), module
     targets = re.findall(r"^([a-z]+):.*## ", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"(?:`|^)make ([a-z]+)", GUIDE, re.MULTILINE)) <= set(targets)
-    tables = set(re.findall(r"`(\w+)`(?:, `(\w+)`)? \|", GUIDE[GUIDE.index("What is stored") :]))
+    tables = set(re.findall(r"`(\w+)`(?:, `(\w+)`)? \|", GUIDE[GUIDE.index("## Stored personal data") :]))
     assert {name for pair in tables for name in pair if name} <= database.metadata.tables.keys()
 
 
 @pytest.fixture
 def stores(tmp_path: Path) -> Path:
-    """Embedded stores with something in each."""
+    """Embedded stores, each with some content."""
     root = tmp_path / "checkout"
     for name in backup.FOLDERS:
         (root / name / "below").mkdir(parents=True)
@@ -63,18 +63,18 @@ def content(path: Path) -> list[tuple[int]]:
         return connection.execute("select x from t").fetchall()
 
 
-def test_a_backup_brings_everything_back_as_it_was(stores: Path, tmp_path: Path) -> None:
+def test_restore_brings_back_the_saved_state(stores: Path, tmp_path: Path) -> None:
     writer = sqlite3.connect(stores / "digits.db")
     writer.execute("insert into t values (2)")
-    writer.commit()  # in the write-ahead log, not yet in the file
-    writer.execute("insert into t values (3)")  # under way
-    backup.save(stores, tmp_path / "saved")
+    writer.commit()  # in the write-ahead log, not yet in the database file
+    writer.execute("insert into t values (3)")  # not committed
+    backup.save_stores(stores, tmp_path / "saved")
     writer.commit()
     writer.close()
     shutil.rmtree(stores / ".bentoml")
     (stores / "mlartifacts" / "below" / "file").write_text("changed")
     (stores / "mlartifacts" / "newer").write_text("")
-    backup.put_back(tmp_path / "saved", stores)
+    backup.restore_stores(tmp_path / "saved", stores)
     assert content(stores / "digits.db") == [(1,), (2,)] and content(stores / "mlflow.db") == [(1,)]
     for name in backup.FOLDERS:
         assert (stores / name / "below" / "file").read_text() == name
@@ -82,25 +82,25 @@ def test_a_backup_brings_everything_back_as_it_was(stores: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "unfinished"])
-def test_a_damaged_backup_changes_nothing(stores: Path, tmp_path: Path, damage: str) -> None:
+def test_restoring_a_damaged_backup_changes_nothing(stores: Path, tmp_path: Path, damage: str) -> None:
     saved = tmp_path / "saved"
-    backup.save(stores, saved)
+    backup.save_stores(stores, saved)
     file = saved / "mlartifacts" / "below" / "file"
     {"missing": file.unlink, "changed": lambda: file.write_text("x"), "unfinished": (saved / backup.LIST).unlink}[
         damage
     ]()
     (stores / "data" / "feedback" / "below" / "file").write_text("now")
-    with pytest.raises(PipelineError, match=r"damaged|no whole backup"):
-        backup.put_back(saved, stores)
+    with pytest.raises(PipelineError, match=r"damaged|not a complete backup"):
+        backup.restore_stores(saved, stores)
     assert (stores / "data" / "feedback" / "below" / "file").read_text() == "now"
 
 
-def test_postgresql_is_saved_and_restored_by_the_guides_commands(
+def test_the_documented_commands_save_and_restore_postgresql(
     postgres: Postgres, postgres_url: str, tmp_path: Path
 ) -> None:
     dump, restore = re.findall(r"^(pg_(?:dump|restore) .*)$", GUIDE, re.MULTILINE)
     engine = sql.create_engine(database.parse_url(postgres_url), poolclass=sql.NullPool)
-    database.create_tables(engine)
+    database.migrate(engine)
     database.shared_secret(engine, "hash_key", "first")
     environment = {**os.environ, "PATH": f"{installed()}:{os.environ['PATH']}"}
     environment["URL"] = postgres_url.replace("+psycopg", "")

@@ -52,16 +52,19 @@ def test_every_stage_runs_and_leaves_what_it_promises(project: Project) -> None:
     stages = ran(project.log)
     assert stages[:3] == ["fetch", "validate", "prepare"] and stages[-3:] == ["compare", "register", "package"]
     assert sorted(stages[3:-3]) == [
-        "corrupt", "evaluate@cnn", "evaluate@mlp", "inside", "train@cnn", "train@mlp",
+        "corrupt", "demo_network", "evaluate@cnn", "evaluate@mlp", "train@cnn", "train@mlp",
     ]  # fmt: skip
     registered = read_json(project.folder / "reports" / "registered.json")
     assert registered["model"] == "optdigits-classifier" and registered["outcome"]["event"] == "promoted"
     assert sorted(registered["versions"]) == ["cnn", "mlp"]
     metrics = read_json(project.folder / "reports" / "cnn" / "metrics.json")
-    assert list(metrics) == ["test", "val", "not_a_digit", "robustness"] and next(iter(metrics["test"])) == "accuracy"
+    assert (
+        list(metrics) == ["test", "val", "out_of_distribution", "robustness"]
+        and next(iter(metrics["test"])) == "accuracy"
+    )
     assert 0.3 < metrics["test"]["accuracy"] <= 1 and 0 < metrics["val"]["threshold"] <= 1
     comparison = read_json(project.folder / "reports" / "comparison.json")
-    assert comparison["dataset"] == "optdigits" and comparison["verdict"]["winner"] in ("mlp", "cnn")
+    assert comparison["dataset"] == "optdigits" and comparison["selection"]["winner"] in ("mlp", "cnn")
     assert read_json(project.folder / "data" / "raw" / "source.json")["fallback"] is False
 
 
@@ -84,7 +87,7 @@ def test_reports_open_offline_and_show_their_pictures(project: Project) -> None:
     page = (project.folder / "reports" / "comparison.html").read_text()
     assert page.count("<svg") == 13 and page.count("data:image/png") >= 24
     assert read_json(project.folder / "reports" / "comparison.json")["headline"] in page
-    assert "| right on the test set |" in (project.folder / "reports" / "comparison.md").read_text()
+    assert "| test accuracy |" in (project.folder / "reports" / "comparison.md").read_text()
 
 
 def test_runs_are_tracked_with_all_that_belongs_to_them(project: Project) -> None:
@@ -196,7 +199,7 @@ def test_serving_says_what_to_open_and_ends_with_ctrl_c(project: Project) -> Non
 
 def with_bars(project: Project, bar: float) -> None:
     """Set the quality bar of the small project's dataset."""
-    path = project.folder / "pipeline" / "datasets.yaml"
+    path = project.folder / "pipeline" / "data" / "datasets.yaml"
     content = yaml.safe_load(path.read_text())
     content["optdigits"]["quality_bar"] = {"default": bar}
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
@@ -226,7 +229,7 @@ def test_a_lost_store_is_noticed_and_mended(project: Project, store: Path, lost:
     assert ran(project.repro()) == []
     said = check(project, status=1)
     assert said.startswith("error: ") and len(said.splitlines()) == 1
-    output = project.run(*said.split("register anew: ")[1].split())
+    output = project.run(*said.split("register again: ")[1].split())
     assert ran(output) == ["register", "package"] and "promoted" in output
     assert check(project) == ""
     for name in lost:
@@ -328,7 +331,7 @@ def test_another_dataset_is_one_parameter(make_project: Callable[[str], Project]
 
 def entry_of_files(project: Project, folder: Path) -> None:
     """Make the dataset's entry describe the files in `folder`."""
-    path = project.folder / "pipeline" / "datasets.yaml"
+    path = project.folder / "pipeline" / "data" / "datasets.yaml"
     content = yaml.safe_load(path.read_text())
     entry = content["fashion-mnist"]
     entry["files"] = {file.name: {"checksum": f"sha256:{sha256(file)}"} for file in folder.iterdir()}
@@ -340,7 +343,7 @@ def entry_of_files(project: Project, folder: Path) -> None:
 def test_without_a_mirror_the_fallback_is_loud_and_temporary(make_project: Callable[[str], Project]) -> None:
     project = make_project("offline")
     project.change(lambda params: params["data"].update(dataset="fashion-mnist"))
-    path = project.folder / "pipeline" / "datasets.yaml"
+    path = project.folder / "pipeline" / "data" / "datasets.yaml"
     content = yaml.safe_load(path.read_text())
     content["fashion-mnist"]["mirrors"] = ["http://127.0.0.1:9/"]
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

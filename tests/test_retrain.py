@@ -1,4 +1,4 @@
-"""The whole circle for real: serve, log, drift, labels, retrain, promote, roll back; and kills that leave no trace."""
+"""The whole loop: serve, log, drift, labels, retrain, promote, roll back; and recovery from killed processes."""
 
 import os
 import re
@@ -21,12 +21,12 @@ from tests.conftest import REPOSITORY, Project
 from tests.test_pipeline import ran
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
-SHIFT = 2  # pixels to the right and down; farther away, a correction would count as no centred digit
+SHIFT = 2  # pixels to the right and down; larger shifts violate the validation rules
 REQUESTS = 300
 
 
 def small(params: dict[str, Any]) -> None:
-    """One person labels everything, and little is known of anything: so let little count."""
+    """Settings for a single user and few images."""
     del params["models"]["cnn"]
     params["feedback"] |= {"class_share": 1.0, "client_share": 1.0, "rejected_below": 0.0}
     params["gate"] |= {"tolerance": 0.2, "minimum_labels": 30}
@@ -34,14 +34,14 @@ def small(params: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def deployment(make_project: Callable[[str], Project]) -> Project:
-    """A project whose first retraining was killed while it trained, with all its processes, and then repeated."""
+    """A project whose first retraining was killed during training, with all its processes, and then repeated."""
     project = make_project("deployment")
     project.change(small)
     (project.folder / ".venv").symlink_to(REPOSITORY / ".venv")
-    os.utime(project.folder / "requirements.txt", (0, 0))  # what is installed is newer: make installs nothing
+    os.utime(project.folder / "requirements.txt", (0, 0))  # older than the installed packages: make installs nothing
     kill_in(project, "train@mlp", lambda family: family)
-    said = retrain(project)
-    assert last(said) == "promoted: version 1: first champion"
+    output = retrain(project)
+    assert last(output) == "promoted: version 1: there is no champion to compare with"
     return project
 
 
@@ -54,13 +54,13 @@ def last(output: str) -> str:
 
 
 def kill_in(project: Project, stage: str, chosen: Callable[[list[psutil.Process]], list[psutil.Process]]) -> None:
-    """Start `make retrain`, and when a stage has begun `kill -9` the chosen of its processes: make, python, dvc, ..."""
+    """Start `make retrain` and, when a stage has started, `kill -9` the chosen processes (make, python, dvc, ...)."""
     log = project.folder / "retrain.log"
     with log.open("w") as output:
         command = ["make", "retrain"]
         make = psutil.Popen(command, cwd=project.folder, env=project.environment(), stdout=output, stderr=output)
     until(lambda: f"Running stage '{stage}'" in log.read_text() or make.poll() is not None, seconds=600)
-    time.sleep(2)  # into its work
+    time.sleep(2)  # the stage is at work
     assert make.poll() is None, log.read_text()
     for member in chosen([make, *make.children(recursive=True)]):
         member.kill()
@@ -69,7 +69,7 @@ def kill_in(project: Project, stage: str, chosen: Callable[[list[psutil.Process]
 
 @contextmanager
 def served(project: Project) -> Iterator[str]:
-    """`make serve` with predictions logged, while the block runs; gives its URL."""
+    """Run `make serve` with prediction logging while the block runs. Yields the URL."""
     port, log = free_port(), project.folder / "serve.log"
     variables = {"DIGITS_LOG_PREDICTIONS": "1", "DIGITS_DATABASE_URL": f"sqlite:///{project.folder / 'digits.db'}"}
     with log.open("w") as output:
@@ -88,15 +88,15 @@ def served(project: Project) -> Iterator[str]:
 
 
 def until(condition: Callable[[], bool], seconds: float) -> None:
-    """Wait until something is so; fails when it never is."""
+    """Wait until the condition holds. Fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it never came to be"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.05)
 
 
 def champion(url: str) -> str:
-    """The version that answers."""
+    """Returns the version of the served champion."""
     card = requests.get(f"{url}/model", timeout=10).json()
     return str(card["models"][card["champion"]]["version"])
 
@@ -107,10 +107,10 @@ def accuracy(url: str, images: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean([row["prediction"] == label for row, label in zip(rows, labels[:256], strict=True)]))
 
 
-def test_the_whole_circle(deployment: Project) -> None:
+def test_the_whole_loop(deployment: Project) -> None:
     project = deployment
     with np.load(project.folder / "data" / "prepared" / "test.npz") as test:
-        mirrored, labels = test["images"][:REQUESTS, :, ::-1], test["labels"][:REQUESTS]  # by a camera that does so
+        mirrored, labels = test["images"][:REQUESTS, :, ::-1], test["labels"][:REQUESTS]  # as by a mirrored camera
         images = np.roll(mirrored, (SHIFT, SHIFT), (1, 2))
     with served(project) as url:
         old = champion(url)
@@ -122,7 +122,7 @@ def test_the_whole_circle(deployment: Project) -> None:
         with ThreadPoolExecutor(4) as people:
             asked = list(people.map(ask, images))
         assert len(set(asked)) == REQUESTS
-        time.sleep(2)  # what was asked last is in the log
+        time.sleep(2)  # until the last requests are logged
         alarm = project.run(".venv/bin/python", "-m", "pipeline.monitoring.monitor", status=1)
         assert f"drift: {REQUESTS} pictures since" in alarm
 
@@ -130,15 +130,17 @@ def test_the_whole_circle(deployment: Project) -> None:
             body = {"request_id": request_id, "label": label}
             assert requests.post(f"{url}/feedback", json=body, timeout=30).status_code == 204
         before = accuracy(url, images, labels)
-        # kill -9 of make retrain's Python alone, which leaves dvc and the stage running as nobody's children
+        # kill -9 of the Python process of make retrain only: dvc and the stage keep running as orphans
         kill_in(
             project,
             "register",
             lambda family: [m for m in family if m.cmdline()[1:] == ["-m", "pipeline.deployment.retrain"]],
         )
-        said = retrain(project)
-        promoted = re.match(r"promoted: version (\d+): more accurate than the champion: .* labelled images", last(said))
-        assert promoted, said
+        output = retrain(project)
+        promoted = re.match(
+            r"promoted: version (\d+): more accurate than the champion: .* labelled images", last(output)
+        )
+        assert promoted, output
         new = promoted[1]
         until(lambda: champion(url) == new, seconds=30)
         assert accuracy(url, images, labels) > before + 0.1
@@ -146,7 +148,7 @@ def test_the_whole_circle(deployment: Project) -> None:
         assert f"rolled back: from version {new} to {old}" in project.run("make", "rollback")
         until(lambda: champion(url) == old, seconds=30)
         again = project.run("dvc", "repro", "--single-item", "--force", "register")
-        assert f"refused: version {new}: " in again and "took it down" in again
+        assert f"refused: version {new}: " in again and "replaced it as champion" in again
         assert last(retrain(project)).startswith((f"refused: version {new}: ", "unchanged: "))
         assert champion(url) == old
 
@@ -159,26 +161,26 @@ def test_the_whole_circle(deployment: Project) -> None:
     table = project.run("make", "champions", COLUMNS="200")
     assert re.search(rf"promoted, forced *│ {new} *│ {old} *│ it's only a \"test\" \(the gate refuses: may be", table)
     summary = (project.folder / "reports" / "retraining.md").read_text()
-    assert "## Metrics against the commit before" in summary and "| mlp | right on the test set |" in summary
+    assert "## Metrics against the last commit" in summary and "| mlp | test accuracy |" in summary
 
 
-def test_a_retraining_goes_on_when_make_is_killed_and_the_next_waits_for_it(deployment: Project) -> None:
+def test_a_retraining_continues_when_make_is_killed_and_the_next_waits_for_it(deployment: Project) -> None:
     deployment.change(lambda params: params["compare"].update(pictures=12))
     kill_in(deployment, "package", lambda family: family[:1])
-    said = retrain(deployment)
-    assert "another retraining is running here; waiting for its end" in said
-    assert last(said).startswith("unchanged: ")
+    output = retrain(deployment)
+    assert "another retraining is running; waiting for its end" in output
+    assert last(output).startswith("unchanged: ")
     assert ran(retrain(deployment)) == []
     assert not (deployment.folder / ".dvc" / "tmp" / "retraining.json").exists()
 
 
-def test_without_a_mirror_nothing_is_retrained_on_the_fallback(make_project: Callable[[str], Project]) -> None:
+def test_a_retraining_never_uses_the_fallback(make_project: Callable[[str], Project]) -> None:
     project = make_project("unreachable")
     (project.folder / ".venv").symlink_to(REPOSITORY / ".venv")
     os.utime(project.folder / "requirements.txt", (0, 0))
     before = (project.folder / "params.yaml").read_text().replace("dataset: optdigits", "dataset: mnist")
     (project.folder / "params.yaml").write_text(before)
-    datasets = project.folder / "pipeline" / "datasets.yaml"
+    datasets = project.folder / "pipeline" / "data" / "datasets.yaml"
     datasets.write_text(re.sub(r"https?://[^\s'\"]+", "http://127.0.0.1:9/", datasets.read_text()))
     project.repro("fetch")
     assert read_json(project.folder / "data" / "raw" / "source.json")["fallback"] is True

@@ -1,4 +1,4 @@
-"""The workflows: valid, with least permissions and pinned actions, and every command in them runs here for real."""
+"""GitHub workflows (schema, permissions, pins, a real run of every command), and the schedules of cron and systemd."""
 
 import os
 import re
@@ -15,13 +15,13 @@ from tests.conftest import REPOSITORY, Project
 
 FOLDER = REPOSITORY / ".github" / "workflows"
 WORKFLOWS: dict[str, dict[str, Any]] = {path.name: yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yml")}
-ELSEWHERE = {
+NOT_RUN = {  # with the reason
     "bash .ci/run": "runs these tests",
     "make image": "run by tests/test_container.py",
-    'git config --global --add safe.directory "$GITHUB_WORKSPACE"': "would change this machine's own settings",
+    'git config --global --add safe.directory "$GITHUB_WORKSPACE"': "would change the settings of this machine",
 }
 FAKE_GH = """#!/usr/bin/env bash
-# Stands for GitHub, which is not here: notes what it is asked, and hands out the artifact that it was given
+# Replaces GitHub's command: records the calls and serves a given artifact
 printf '%s\\n' "gh $*" >> "$CALLS"
 case "$1 $2" in
   "run list") [ -d "$ARTIFACT" ] && echo 41 || true ;;
@@ -52,7 +52,7 @@ def test_actions_are_pinned_by_commit() -> None:
         assert uses and all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v[\d.]+", text) for text in uses)
 
 
-def test_jobs_may_do_what_they_need_and_no_more() -> None:
+def test_jobs_have_minimal_permissions() -> None:
     assert {name: workflow["permissions"] for name, workflow in WORKFLOWS.items()} == {
         "ci.yml": {"contents": "read"}, "retrain.yml": {},
     }  # fmt: skip
@@ -66,24 +66,24 @@ def test_jobs_may_do_what_they_need_and_no_more() -> None:
     }  # fmt: skip
 
 
-def test_pull_requests_see_no_secrets_and_write_only_from_the_repository_itself() -> None:
+def test_pull_requests_see_no_secrets_and_only_own_branches_may_write() -> None:
     triggers = {name: set(workflow[True]) for name, workflow in WORKFLOWS.items()}  # YAML 1.1 reads `on` as true
     assert triggers == {"ci.yml": {"push", "pull_request"}, "retrain.yml": {
         "schedule", "workflow_dispatch", "repository_dispatch",
     }}  # fmt: skip
     assert "secrets." not in (FOLDER / "ci.yml").read_text()
     assert "head.repo.full_name == github.repository" in WORKFLOWS["ci.yml"]["jobs"]["comment"]["if"]
-    for step in steps():  # what comes from outside reaches a shell as a variable, never as text
+    for step in steps():  # external values reach a shell as variables only
         assert "${{" not in step.get("run", "")
 
 
-def test_one_retraining_at_a_time_and_one_check_of_a_branch() -> None:
+def test_retrainings_and_checks_of_a_branch_do_not_overlap() -> None:
     assert WORKFLOWS["retrain.yml"]["concurrency"] == {"group": "retrain", "cancel-in-progress": False}
     assert WORKFLOWS["ci.yml"]["concurrency"]["cancel-in-progress"] is True
 
 
 class Runner:
-    """A machine of the workflow: a copy of a project that has run, with an origin, and files in GitHub's place."""
+    """A workflow machine: a copy of a finished project with an origin, and replacements of gh and docker."""
 
     def __init__(self, project: Project, folder: Path) -> None:
         self.folder, self.programs = folder / "checkout", folder / "programs"
@@ -92,7 +92,7 @@ class Runner:
         shutil.copytree(project.folder, self.folder, symlinks=True)
         if not (self.folder / ".venv").exists():
             (self.folder / ".venv").symlink_to(REPOSITORY / ".venv")
-        os.utime(self.folder / "requirements.txt", (0, 0))  # what is installed is newer: make installs nothing
+        os.utime(self.folder / "requirements.txt", (0, 0))  # older than the installed packages: make installs nothing
         self.programs.mkdir()
         for name, content in (("gh", FAKE_GH), ("docker", FAKE_DOCKER)):
             (self.programs / name).write_text(content)
@@ -118,7 +118,7 @@ class Runner:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     def run(self, line: str, **more: str) -> str:
-        """Run a line as a step does; its output."""
+        """Run a line like a workflow step. Returns its output."""
         done = subprocess.run(
             ["bash", "-e", "-c", line], cwd=self.folder, env={**self.environment, **more}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -127,33 +127,35 @@ class Runner:
         self.ran.append(line)
         return done.stdout
 
-    def said(self) -> str:
-        """What GitHub's and docker's programs were asked since the last time."""
+    def recorded_calls(self) -> str:
+        """Returns the calls of gh and docker since the last time."""
         text = self.calls.read_text() if self.calls.exists() else ""
         self.calls.unlink(missing_ok=True)
         return text
 
 
 @pytest.mark.slow
-def test_every_command_that_can_run_here_does(project: Project, tmp_path: Path) -> None:
+def test_every_command_runs(project: Project, tmp_path: Path) -> None:
     runner = Runner(project, tmp_path)
     lines = {
         name: [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
         for name, workflow in WORKFLOWS.items()
     }
-    told = []
+    outputs = []
     for line in lines["retrain.yml"]:
-        if line not in ELSEWHERE:
-            told.append(runner.run(line))
-    output = "".join(told)
+        if line not in NOT_RUN:
+            outputs.append(runner.run(line))
+    output = "".join(outputs)
     assert "no DVC remote is set" in output and "no registry of an earlier run" in output
-    assert "unchanged: nothing that the models depend on has changed; version" in output
+    assert "unchanged: code, data and parameters of the models have not changed; version" in output
     assert runner.output.read_text() == "outcome=unchanged\n"
-    assert runner.summary.read_text().startswith("# unchanged: nothing that the models depend on has changed")
-    asked = runner.said()
+    assert runner.summary.read_text().startswith(
+        "# unchanged: code, data and parameters of the models have not changed"
+    )
+    calls = runner.recorded_calls()
     tag = read_json(runner.folder / "reports" / "bento.json")["bento"].split(":")[1]
-    assert f"docker push --quiet ghcr.io/octo/digits:{tag}" in asked and "password token" in asked
-    assert "gh pr create" not in asked, runner.git("log", "--all", "-2", "--stat", "-p")  # nothing had changed in git
+    assert f"docker push --quiet ghcr.io/octo/digits:{tag}" in calls and "password token" in calls
+    assert "gh pr create" not in calls, runner.git("log", "--all", "-2", "--stat", "-p")  # no tracked file changed
     badges = subprocess.run(
         ["git", "-C", str(runner.origin), "show", "badges:retraining.svg"], capture_output=True, text=True, check=True
     ).stdout
@@ -165,8 +167,8 @@ def test_every_command_that_can_run_here_does(project: Project, tmp_path: Path) 
     (runner.folder / "reports" / "retraining.md").write_text("# promoted: version 3: more accurate\n")
     for attempt in ("gh pr create", "gh pr edit"):
         runner.run("bash .ci/propose")
-        asked = runner.said()
-        assert attempt in asked and "--title Retrained, promoted: version 3" in asked
+        calls = runner.recorded_calls()
+        assert attempt in calls and "--title Retrained, promoted: version 3" in calls
         runner.git("reset", "-q", "--soft", "HEAD~1")
     proposed = runner.git("ls-remote", runner.origin.as_uri(), "retraining")
     assert proposed.endswith("refs/heads/retraining")
@@ -174,35 +176,35 @@ def test_every_command_that_can_run_here_does(project: Project, tmp_path: Path) 
     assert runner.output.read_text().endswith("outcome=promoted\n")
 
     for line in lines["ci.yml"]:
-        if line not in ELSEWHERE:
+        if line not in NOT_RUN:
             runner.run(line)
-    assert "gh pr comment 7 --repo Octo/Digits --edit-last --create-if-none" in runner.said()
+    assert "gh pr comment 7 --repo Octo/Digits --edit-last --create-if-none" in runner.recorded_calls()
     difference = (runner.folder / "reports" / "difference.md").read_text()
     assert difference in runner.summary.read_text()
     assert "## Metrics against origin/main" in difference
-    assert f"| mlp | right on the test set | {accuracy:.4f} | 0.5000 | {0.5 - accuracy:+.4f} |" in difference
-    assert {line for group in lines.values() for line in group} - set(ELSEWHERE) <= set(runner.ran)
+    assert f"| mlp | test accuracy | {accuracy:.4f} | 0.5000 | {0.5 - accuracy:+.4f} |" in difference
+    assert {line for group in lines.values() for line in group} - set(NOT_RUN) <= set(runner.ran)
 
 
 @pytest.mark.slow
-def test_the_stores_of_the_last_run_and_of_a_remote_come_back(project: Project, tmp_path: Path) -> None:
+def test_the_stores_of_the_last_run_and_of_a_remote_are_restored(project: Project, tmp_path: Path) -> None:
     runner = Runner(project, tmp_path)
     runner.artifact.mkdir()
     shutil.move(runner.folder / "mlflow.db", runner.artifact)
-    assert "registry and ledger as run 41 left them" in runner.run("bash .ci/restore")
+    assert "restored registry and promotion history of run 41" in runner.run("bash .ci/restore")
     assert (runner.folder / "mlflow.db").exists()
     (runner.folder / "mlflow.db").unlink()
     unknown = project.run("python", "-m", "pipeline.reporting.metrics_diff", "nowhere", status=1)
-    assert unknown.startswith("error: the metrics of nowhere cannot be read: ") and len(unknown.splitlines()) == 1
+    assert unknown.startswith("error: cannot read the metrics of nowhere: ") and len(unknown.splitlines()) == 1
     runner.run(f"dvc remote add --quiet --default storage {tmp_path / 'remote'} && dvc push --quiet")
     (runner.folder / "models" / "mlp" / "model.tflite").unlink()
-    said = runner.run("bash .ci/restore", MLFLOW_TRACKING_URI="http://mlflow.example")
-    assert "data and models from DVC's remote" in said and "on a server of their own" in said
+    output = runner.run("bash .ci/restore", MLFLOW_TRACKING_URI="http://mlflow.example")
+    assert "data and models from DVC's remote" in output and "on the MLflow server" in output
     assert (runner.folder / "models" / "mlp" / "model.tflite").exists()
     assert not (runner.folder / "mlflow.db").exists()
 
 
-def test_the_units_for_systemd_are_understood(tmp_path: Path) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd is not installed")
     for unit in (REPOSITORY / "deploy" / "retrain").glob("digits-*"):
@@ -215,9 +217,9 @@ def test_the_units_for_systemd_are_understood(tmp_path: Path) -> None:
     assert len(units) == 4
 
 
-def test_the_crontab_starts_what_it_says(tmp_path: Path) -> None:
+def test_the_crontab_starts_monitor_and_retraining(tmp_path: Path) -> None:
     lines = (REPOSITORY / "deploy" / "retrain" / "digits.cron").read_text().splitlines()
-    weekly, hourly = (line for line in lines if re.match(r"\d", line))
+    weekly, six_hourly = (line for line in lines if re.match(r"\d", line))
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / "make").write_text('#!/bin/sh\necho "make $*" >> made\n')
     (tmp_path / "make").chmod(0o755)
@@ -232,4 +234,4 @@ def test_the_crontab_starts_what_it_says(tmp_path: Path) -> None:
         return (tmp_path / "made").read_text() if (tmp_path / "made").exists() else ""
 
     assert run(weekly, 0) == "make retrain\n"
-    assert [run(hourly, status) for status in (0, 1, 2, 3)] == ["", "make retrain\n", "", ""]
+    assert [run(six_hourly, status) for status in (0, 1, 2, 3)] == ["", "make retrain\n", "", ""]

@@ -5,6 +5,7 @@ resumes.
 """
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,8 +69,12 @@ def predict(source: Source, model: Model, output: Path) -> None:
                     pq.write_table(table, stream)
             done.append(file)
             bar.advance(task, len(part))
-    uncertain, errors = join(done, schema, output)
+    with replacing(output) as stream, pq.ParquetWriter(stream, schema) as writer:
+        for file in done:
+            writer.write_table(pq.ParquetFile(file).read())
     shutil.rmtree(parts)
+    columns = pq.ParquetFile(output).read(columns=["reason", "error"])
+    uncertain, errors = (len(column) - column.null_count for column in columns)
     name = model.name if model.version is None else f"{model.name} {model.version}"
     say(f"{output}: {source.count:,} predictions by {name}, {uncertain:,} uncertain, {errors:,} unreadable pictures")
 
@@ -77,13 +82,10 @@ def predict(source: Source, model: Model, output: Path) -> None:
 def resume(parts: Path, plan: dict[str, Any]) -> None:
     """Prepare the folder `parts` for `plan`: keep the parts of an earlier run with the same plan, delete all others."""
     if parts.exists():
-        try:
-            same = read_json(parts / "plan.json") == plan
-        except (OSError, ValueError):
-            same = False
-        if same:
-            say(f"resuming an interrupted run: {len(list(parts.glob('[0-9]*.parquet')))} parts are done")
-            return
+        with suppress(OSError, ValueError):
+            if read_json(parts / "plan.json") == plan:
+                say(f"resuming an interrupted run: {len(list(parts.glob('[0-9]*.parquet')))} parts are done")
+                return
         say("an earlier run had other pictures or another model: starting again")
         shutil.rmtree(parts)
     write_json(parts / "plan.json", plan)
@@ -103,18 +105,6 @@ def predict_part(part: Part, model: Model) -> list[dict[str, Any]]:
             rows.append({"error": f"the file cannot be read: {error.strerror}"})
     answers = iter(model.answer(np.stack(images)) if images else [])
     return [row or next(answers) for row in rows]
-
-
-def join(parts: list[Path], schema: pa.Schema, output: Path) -> tuple[int, int]:
-    """Concatenate the parts into `output`. Returns the number of uncertain predictions and of unreadable pictures."""
-    uncertain = errors = 0
-    with replacing(output) as stream, pq.ParquetWriter(stream, schema) as writer:
-        for file in parts:
-            table = pq.ParquetFile(file).read()
-            writer.write_table(table)
-            uncertain += table["reason"].length() - table["reason"].null_count
-            errors += table["error"].length() - table["error"].null_count
-    return uncertain, errors
 
 
 def load_file(path: Path) -> Model:

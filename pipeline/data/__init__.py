@@ -1,1 +1,1 @@
-"""Image datasets: their files, where they come from, what must hold of them, and how they are split."""
+"""Image datasets: files and mirrors, validation rules, synthetic digits and splits."""

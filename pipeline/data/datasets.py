@@ -1,4 +1,4 @@
-"""The entries of `datasets.yaml` as typed objects: files, mirrors, classes, and what validation expects."""
+"""The entries of `datasets.yaml` as typed objects: classes, files, mirrors and expected properties."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +9,12 @@ from pipeline.console import PipelineError
 from pipeline.params import Settings, Share, parse_settings, read_yaml
 from pipeline.paths import DATASETS
 
+Checksum = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")]
+
 
 class DatasetFile(Settings):
-    checksum: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")]
-    decompressed: Annotated[str | None, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")] = None
+    checksum: Checksum
+    decompressed: Checksum | None = None
 
 
 class Counts(Settings):
@@ -27,7 +29,7 @@ class MeanIntensity(Settings):
 
 
 class IntensityQuantiles(Settings):
-    """Below which mean intensity each of `shares` of the images lies."""
+    """Quantiles of the images' mean intensities; `shares` are their probabilities."""
 
     shares: list[Share]
     train: list[float]
@@ -54,18 +56,18 @@ class Dataset(Settings):
     quality_bar: dict[str, Share]
 
     def bar(self, model: str) -> float:
-        """Accuracy on validation images below which `model` is not registered."""
+        """Minimum validation accuracy that `model` needs for registration."""
         return self.quality_bar.get(model, self.quality_bar["default"])
 
 
 def load_datasets(path: Path = DATASETS) -> dict[str, Dataset]:
-    """Read `datasets.yaml`: name to entry. Raises PipelineError with one line for each key that is wrong."""
-    return {name: parse_settings(path, Dataset, entry, name) for name, entry in read_yaml(path).items()}
+    """Read `datasets.yaml`: entries by name. Raises PipelineError with one line for each invalid key."""
+    return parse_settings(path, dict[str, Dataset], read_yaml(path))
 
 
 def load_dataset(name: str) -> Dataset:
-    """The entry of one dataset. Raises PipelineError that lists the known names when it is not among them."""
+    """Returns the entry of one dataset. Raises PipelineError, with the known names, if there is none."""
     datasets = load_datasets()
     if name not in datasets:
-        raise PipelineError(f"data.dataset: {name!r} is unknown; known are {', '.join(datasets)}")
+        raise PipelineError(f"data.dataset: unknown dataset {name!r}; known: {', '.join(datasets)}")
     return datasets[name]

@@ -1,38 +1,44 @@
-"""The small dataset inside scikit-learn, which replaces a dataset whose mirrors cannot be reached.
+"""The fallback for unreachable mirrors: scikit-learn's embedded digits.
 
-`python -m pipeline.data.fallback` removes it again as soon as a mirror answers.
+`python -m pipeline.data.fallback` drops a fallback in use as soon as a mirror is reachable.
 """
 
 import os
 import tempfile
 from pathlib import Path
 
-from pipeline.console import run_main, say
+import numpy as np
+
+from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.idx import RAW_FILES, read_source, write_idx
-from pipeline.data.mirrors import Unreachable, download, mirrors, unreachable, write_source
+from pipeline.data.mirrors import Unreachable, download, mirrors, write_source
 from pipeline.params import load_params
 from pipeline.paths import RAW, SOURCE
+from recognition.preprocessing import centre_by_mass, fit_to_box
 
 TRAINING_IMAGES = 1437  # the first four fifths of the 1,797 embedded images; the rest is the test set
 
 
-def allowed_fallback() -> str | None:
-    """Returns `data.fallback`, or None (no fallback) where the variable `DIGITS_NO_FALLBACK` is set."""
-    return None if os.environ.get("DIGITS_NO_FALLBACK") else load_params().data.fallback
+def fallback_for(dataset: str) -> str:
+    """Returns `data.fallback`. Raises PipelineError if it is null or the variable `DIGITS_NO_FALLBACK` is set."""
+    fallback = None if os.environ.get("DIGITS_NO_FALLBACK") else load_params().data.fallback
+    if fallback is None:
+        raise PipelineError(
+            f"no mirror of {dataset} can be reached and data.fallback is null; "
+            "set DATA_MIRROR to a folder or URL that has its files"
+        )
+    return fallback
 
 
 def write_embedded(name: str, fallback: bool) -> None:
-    """Write scikit-learn's handwritten digits as IDX files in MNIST's geometry: uint8 (n, 28, 28), ink bright."""
-    import numpy as np
+    """Write scikit-learn's digits into `data/raw` as IDX files in MNIST's format: uint8 (n, 28, 28), bright ink."""
     from sklearn.datasets import load_digits
-
-    from recognition.preprocessing import centre_by_mass, fit_to_box
 
     digits = load_digits()
     images = np.stack([centre_by_mass(fit_to_box(image * (255 / 16))) for image in digits.images]).astype(np.uint8)
     labels = digits.target.astype(np.uint8)
-    for split, part in (("train", slice(0, TRAINING_IMAGES)), ("test", slice(TRAINING_IMAGES, None))):
+    for split, part in (("train", slice(TRAINING_IMAGES)), ("test", slice(TRAINING_IMAGES, None))):
         image_file, label_file = RAW_FILES[split]
         write_idx(RAW / image_file, images[part])
         write_idx(RAW / label_file, labels[part])
@@ -41,28 +47,25 @@ def write_embedded(name: str, fallback: bool) -> None:
 
 
 def main() -> None:
-    """Delete the record of a fallback if a mirror answers again, so that `dvc repro` fetches the real dataset.
+    """Delete the record of a fallback if a mirror is reachable, so that `dvc repro` fetches the dataset.
 
-    Raises PipelineError if no mirror answers and no fallback is allowed.
+    Raises PipelineError if no mirror is reachable and no fallback is allowed.
     """
     name = load_params().data.dataset
     if not SOURCE.exists() or not read_source()["fallback"]:
         return
     dataset = load_dataset(name)
-    smallest = min(dataset.files, key=lambda file: "images" in file)
+    label_file = next(file for file in dataset.files if "labels" in file)
     for mirror in mirrors(name, dataset):
         with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=".fetch-") as folder:
             try:
-                download(mirror, smallest, Path(folder), retries=0)
+                download(mirror, label_file, Path(folder), retries=0)
             except Unreachable:
                 continue
-        say(f"{mirror} answers: {dataset.title} replaces the fallback")
+        say(f"{mirror} is reachable: {dataset.title} replaces the fallback")
         SOURCE.unlink()
         return
-    fallback = allowed_fallback()
-    if fallback is None:
-        raise unreachable(name)
-    say(f"{dataset.title} still cannot be reached: using the fallback {fallback}")
+    say(f"{dataset.title} still cannot be reached: using the fallback {fallback_for(name)}")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""Pen strokes: drawn by code, for forms of digits that people write and MNIST hardly has."""
+"""Synthetic digits drawn with pen strokes, in common handwritten forms that are rare in MNIST."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.floating]
+from recognition.image_format import BOX_SIZE, IMAGE_SIZE
+
+Floats = NDArray[np.floating]
 Path = tuple[tuple[float, float], ...]
 
-SIDE = 28
-BOX = 20  # MNIST's digits fill a box of 20x20 pixels, centred by mass
-WIDTHS = (0.8, 4.5)  # pixels, from a hairline to a marker
-BENDS = 4  # straight pieces of each line, so that it can bow
+STROKE_WIDTHS = (0.8, 4.5)  # pixels, minimum and maximum
+PIECES = 4  # straight segments that approximate one bent line
 
 _LOOP = tuple((0.5 + 0.5 * np.sin(turn), 0.3 - 0.3 * np.cos(turn)) for turn in np.linspace(1.2, 2 * np.pi + 1.2, 10))
-# Class and strokes of each form: corners as (column, row) in a unit square, drawn one after the other
+# Class and strokes of each form; a stroke is a list of corners as (column, row) in the unit square
 FORMS: dict[str, tuple[int, tuple[Path, ...]]] = {
     "1 with an upstroke": (1, (((0.05, 0.4), (0.6, 0.0), (0.55, 1.0)),)),
     "1 with an upstroke and a base": (1, (((0.1, 0.3), (0.55, 0.0), (0.55, 1.0)), ((0.1, 1.0), (0.95, 1.0)))),
@@ -24,45 +24,45 @@ FORMS: dict[str, tuple[int, tuple[Path, ...]]] = {
 }
 
 
-def write(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """`count` digits in the rare forms, in turn: uint8 (count, 28, 28), ink bright, and their labels (count,)."""
+def draw_digits(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Returns images, uint8 (count, 28, 28) with bright ink, and labels (count,); the forms alternate."""
     random = np.random.default_rng(seed)
-    images, labels = np.zeros((count, SIDE, SIDE), np.uint8), np.zeros(count, np.uint8)
+    images, labels = np.zeros((count, IMAGE_SIZE, IMAGE_SIZE), np.uint8), np.zeros(count, np.uint8)
     for index, (label, paths) in enumerate([*FORMS.values()][:count]):
-        places = slice(index, None, len(FORMS))
-        images[places], labels[places] = _hands(len(labels[places]), paths, random), label
+        selected = slice(index, None, len(FORMS))
+        images[selected], labels[selected] = _draw_form(len(labels[selected]), paths, random), label
     return images, labels
 
 
-def _hands(count: int, paths: tuple[Path, ...], random: np.random.Generator) -> NDArray[np.uint8]:
-    """One form by `count` hands that differ in proportion, slant, stroke width and steadiness."""
-    width = np.exp(random.uniform(np.log(WIDTHS[0]), np.log(WIDTHS[1]), count))
+def _draw_form(count: int, paths: tuple[Path, ...], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw one form `count` times with random proportions, slant, stroke width and corners."""
+    width = np.exp(random.uniform(np.log(STROKE_WIDTHS[0]), np.log(STROKE_WIDTHS[1]), count))
     narrow, slant = random.uniform(0.35, 0.8, count), random.normal(0, 0.15, count)
     strokes = []
     for path in paths:
-        unsteady = np.full((len(path), 1), 0.05 if len(path) < 6 else 0.025)
-        unsteady[0] = 0.08  # where a stroke begins differs most between hands
-        corners = np.array(path) + unsteady * random.normal(size=(count, len(path), 2))
-        strokes.append(_bowed(corners, random))
+        deviation = np.full((len(path), 1), 0.05 if len(path) < 6 else 0.025)
+        deviation[0] = 0.08  # writers differ most in the start of a stroke
+        corners = np.array(path) + deviation * random.normal(size=(count, len(path), 2))
+        strokes.append(_bend(corners, random))
     lines = np.concatenate(strokes, axis=1)  # (n, segments, 2 ends, 2: column and row)
     row = lines[..., 1]
     column = lines[..., 0] * narrow[:, None, None] - (row - 0.5) * slant[:, None, None]
     ends = np.stack([row, column], axis=-1)
     low, high = ends.min(axis=(1, 2)), ends.max(axis=(1, 2))
-    size = (BOX - width) / (high - low).max(axis=1)
-    ends = (ends - ((low + high) / 2)[:, None, None]) * size[:, None, None, None] + SIDE / 2 - 0.5
-    drawn = draw(np.zeros((count, SIDE, SIDE), np.float32), ends, width)
-    axis, mass = np.arange(SIDE), drawn.sum(axis=(1, 2))
+    size = (BOX_SIZE - width) / (high - low).max(axis=1)
+    ends = (ends - ((low + high) / 2)[:, None, None]) * size[:, None, None, None] + IMAGE_SIZE / 2 - 0.5
+    blank = np.zeros((count, IMAGE_SIZE, IMAGE_SIZE), np.float32)
+    drawn = draw(blank, ends, width)
+    axis, mass = np.arange(IMAGE_SIZE), drawn.sum(axis=(1, 2))
     centre = np.stack([drawn.sum(axis=2) @ axis, drawn.sum(axis=1) @ axis], axis=1) / mass[:, None]
-    ends = ends - np.rint(centre - SIDE / 2)[:, None, None]
-    drawn = draw(np.zeros((count, SIDE, SIDE), np.float32), ends, width)
-    return np.asarray(np.rint(drawn * 255), np.uint8)
+    ends = ends - np.rint(centre - IMAGE_SIZE / 2)[:, None, None]
+    return np.asarray(np.rint(draw(blank, ends, width) * 255), np.uint8)
 
 
-def _bowed(corners: Numbers, random: np.random.Generator) -> Numbers:
-    """Segments (n, pieces, 2, 2) through `corners` (n, k, 2), each line a little bent."""
+def _bend(corners: Floats, random: np.random.Generator) -> Floats:
+    """Connect `corners` (n, k, 2) by slightly bent lines; returns segments (n, pieces, 2, 2)."""
     start, step = corners[:, :-1], np.diff(corners, axis=1)
-    along = np.linspace(0, 1, BENDS + 1)
+    along = np.linspace(0, 1, PIECES + 1)
     bow = random.normal(0, 0.04, (*step.shape[:2], 1, 1)) * np.sin(np.pi * along)[:, None]
     sideways = np.stack([-step[..., 1], step[..., 0]], axis=-1)[:, :, None]
     points = start[:, :, None] + along[:, None] * step[:, :, None] + bow * sideways
@@ -70,12 +70,13 @@ def _bowed(corners: Numbers, random: np.random.Generator) -> Numbers:
     return np.asarray(segments.reshape(len(corners), -1, 2, 2))
 
 
-def draw(images: NDArray[np.float32], ends: Numbers, width: float | Numbers) -> NDArray[np.float32]:
-    """Lines over images (n, 28, 28) of 0..1, with soft edges and full brightness.
+def draw(images: NDArray[np.float32], ends: Floats, width: float | Floats) -> NDArray[np.float32]:
+    """Draw anti-aliased lines of brightness 1 on copies of images (n, 28, 28) of 0..1.
 
-    `ends`: (n, segments, 2, 2), start and end as (row, column); `width`: pixels, one for all or (n,).
+    `ends`: (n, segments, 2, 2), start and end as (row, column); `width`: pixels, a number or (n,).
     """
-    rows, columns = np.meshgrid(np.arange(SIDE, dtype=np.float32), np.arange(SIDE, dtype=np.float32), indexing="ij")
+    axis = np.arange(IMAGE_SIZE, dtype=np.float32)
+    rows, columns = np.meshgrid(axis, axis, indexing="ij")
     reach = np.asarray(np.broadcast_to(width, len(images)) / 2 + 0.5, np.float32)[:, None, None]
     drawn = images.copy()
     for segment in np.moveaxis(ends.astype(np.float32), 1, 0)[..., None, None]:

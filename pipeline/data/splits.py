@@ -1,4 +1,4 @@
-"""Our splits: prepared images and labels, and the rule that holds validation images out of training."""
+"""The prepared splits: training, validation and test images with their labels."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,27 +13,29 @@ from pipeline.paths import PREPARED
 
 @dataclass(frozen=True)
 class Split:
-    """Images of one split. `images`: uint8 (n, 28, 28), ink bright; `labels`: uint8 (n,)."""
+    """Images of one split. `images`: uint8 (n, 28, 28), bright ink; `labels`: uint8 (n,)."""
 
     dataset: str
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
 
     def digest(self) -> str:
-        """sha256 of the images' and labels' bytes, in order."""
+        """sha256 of the bytes of images and labels."""
         return hashlib.sha256(self.images.tobytes() + self.labels.tobytes()).hexdigest()
+
+    def extended(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> "Split":
+        """Returns a split with more images at its end."""
+        return Split(self.dataset, np.concatenate([self.images, images]), np.concatenate([self.labels, labels]))
 
 
 def save_split(name: str, split: Split) -> None:
     """Write `data/prepared/NAME.npz`."""
-    PREPARED.mkdir(parents=True, exist_ok=True)
-    path = PREPARED / f"{name}.npz"
-    with replacing(path) as file:
+    with replacing(PREPARED / f"{name}.npz") as file:
         np.savez_compressed(file, images=split.images, labels=split.labels, dataset=np.array(split.dataset))
 
 
 def load_split(name: str) -> Split:
-    """Read `data/prepared/NAME.npz`: "train", "val" or "test"."""
+    """Read `data/prepared/NAME.npz`: "train", "val" or "test". Raises PipelineError if it is missing."""
     try:
         with np.load(PREPARED / f"{name}.npz", allow_pickle=False) as content:
             return Split(str(content["dataset"]), content["images"], content["labels"])
@@ -42,6 +44,9 @@ def load_split(name: str) -> Split:
 
 
 def validation_mask(images: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
-    """Which images validate, bool (n,): by a hash of each image's bytes, so that added data changes nothing."""
+    """Select about `share` of the images for validation: bool (n,).
+
+    The choice depends on the hash of an image's bytes, so added images do not move others between the splits.
+    """
     hashes = [int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big") for image in images]
     return np.array([value < share * 2**64 for value in hashes], dtype=bool)

@@ -18,6 +18,7 @@ from pipeline.params import load_params
 from pipeline.paths import MODELS, REPORTS, RETRAINING, RETRAINING_LOCK, ROOT
 from pipeline.registry.champion import champion_state
 from pipeline.reporting import metrics_diff
+from pipeline.reporting.rendering import render
 from pipeline.tracking import open_database
 from records import promotions
 
@@ -92,18 +93,7 @@ def write_summary(event: str, reason: str) -> None:
     parts = [f"# {event}: {reason}", f"Retrained on {now:%Y-%m-%d %H:%M} UTC.", "## Metrics against the last commit"]
     parts += [metrics_diff.against("HEAD"), comparison]
     write_text(REPORTS / "retraining.md", "\n\n".join(parts))
-    write_text(REPORTS / "retraining.svg", badge(f"{now:%Y-%m-%d} {event}"))
-
-
-def badge(text: str) -> str:
-    """Returns an SVG badge with the label `last retraining`."""
-    left, right = 100, 12 + 7 * len(text)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img" '
-        f'aria-label="last retraining: {text}" font-family="Verdana,sans-serif" font-size="11" fill="#fff">'
-        f'<rect width="{left}" height="20" fill="#444"/><rect x="{left}" width="{right}" height="20" fill="#2a7a3b"/>'
-        f'<text x="8" y="14">last retraining</text><text x="{left + 6}" y="14">{text}</text></svg>\n'
-    )
+    write_text(REPORTS / "retraining.svg", render("retraining.svg", text=f"{now:%Y-%m-%d} {event}"))
 
 
 if __name__ == "__main__":

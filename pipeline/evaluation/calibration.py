@@ -54,9 +54,8 @@ def undo_temperature(probabilities: Probabilities, temperature: float) -> NDArra
 
     softmax(z) is proportional to softmax(z / T) ** T.
     """
-    logarithms = temperature * np.log(np.maximum(probabilities.astype(np.float64), 1e-300))
-    powers = np.exp(logarithms - logarithms.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    logarithms = np.log(np.maximum(probabilities.astype(np.float64), 1e-300))
+    return np.asarray(scipy.special.softmax(temperature * logarithms, axis=1))
 
 
 def risk_coverage(probabilities: Probabilities, labels: Labels, points: int = 200) -> list[dict[str, float]]:

@@ -1,17 +1,22 @@
-"""Metrics of one model, computed from its probabilities on each split."""
+"""Metrics of one model: accuracy, calibration, robustness and cost."""
 
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss, confusion_matrix, precision_recall_fscore_support
 
 from pipeline.data.datasets import Dataset
 from pipeline.data.splits import Split
 from pipeline.evaluation import calibration
 from pipeline.evaluation.calibration import Labels, Probabilities
-from pipeline.evaluation.statistics import accuracy_interval
+from pipeline.evaluation.statistics import Correct, accuracy_interval
 from pipeline.params import Evaluate
+from pipeline.paths import DERIVED
+from recognition.classifier import Classifier
 
 
 def compute_metrics(
@@ -76,6 +81,55 @@ def per_class(probabilities: Probabilities, labels: Labels, classes: list[str]) 
         for name, precision, recall, f1, images in zip(classes, *scores, strict=True)
     }
     return {"classes": table, "confusion": confusion_matrix(labels, predictions, labels=indices).tolist()}
+
+
+def corruption_errors(classifier: Classifier, labels: Labels) -> dict[str, float]:
+    """Mean error rate under corruption, then the error rate of each corruption; `labels`: of the test images."""
+    errors = {name: float((~correct).mean()) for name, correct in _correct(classifier, "corrupted", labels).items()}
+    return {"mean_error": float(np.mean(list(errors.values()))), **errors}
+
+
+def corruption_accuracy(classifier: Classifier, labels: Labels) -> NDArray[np.float32]:
+    """Share of corruptions under which each validation image is classified correctly, (n,)."""
+    correct = list(_correct(classifier, "corrupted_val", labels).values())
+    share: NDArray[np.float32] = np.mean(correct, axis=0, dtype=np.float32)
+    return share
+
+
+def sensitivity(classifier: Classifier, labels: Labels) -> dict[str, list[dict[str, float]]]:
+    """Error rate by amount of shift, rotation, scaling and stroke width: one curve for each property."""
+    curves: dict[str, list[dict[str, float]]] = {}
+    for key, correct in _correct(classifier, "varied", labels).items():
+        name, amount = key.split()
+        curves.setdefault(name, []).append({"amount": float(amount), "error": float((~correct).mean())})
+    return curves
+
+
+def _correct(classifier: Classifier, file: str, labels: Labels) -> dict[str, Correct]:
+    """Whether each image is classified correctly, bool (n,), for each array of `data/derived/FILE.npz`."""
+    with np.load(DERIVED / f"{file}.npz") as arrays:
+        predictions = {key: classifier.probabilities(arrays[key]).argmax(axis=1) for key in arrays.files}
+    return {key: predicted == labels[: len(predicted)] for key, predicted in predictions.items()}
+
+
+def measure_cost(
+    file: Path, classifier: Classifier, run: dict[str, Any], images: NDArray[np.uint8], calls: int
+) -> dict[str, Any]:
+    """Parameters, multiply-adds, file size (bytes), and the latency of one image (microseconds) over `calls` calls."""
+    latencies = []
+    for index in range(calls):
+        image = images[index % len(images)][None]
+        start = time.perf_counter_ns()
+        classifier.probabilities(image)
+        latencies.append((time.perf_counter_ns() - start) / 1000)
+    return {
+        "parameters": run["parameters"],
+        "multiply_adds": run["multiply_adds"],
+        "bytes": file.stat().st_size,
+        "format": run["export"]["format"],
+        "latency_median_us": round(float(np.median(latencies)), 1),
+        "latency_p99_us": round(float(np.quantile(latencies, 0.99)), 1),
+    }
 
 
 def rounded(content: Any) -> Any:

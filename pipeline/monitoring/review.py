@@ -1,6 +1,5 @@
 """`make review`: a person accepts or rejects the labels that need a review."""
 
-import getpass
 from datetime import UTC, datetime
 
 import click
@@ -12,6 +11,7 @@ from pipeline.monitoring.feedback import NEEDS_REVIEW, Images, labelled_pictures
 from pipeline.tracking import open_database
 from recognition.image_format import IMAGE_SIZE
 from records import database
+from records.promotions import who
 
 SHADES = " ░▒▓█"
 
@@ -65,7 +65,7 @@ def pending_labels() -> list[tuple[int, str, Images]]:
 
 def save_decision(engine: sql.Engine, label_id: int, accepted: bool) -> None:
     """Store a decision with the user's name and the time."""
-    row = {"label_id": label_id, "time": datetime.now(UTC), "who": getpass.getuser(), "accepted": accepted}
+    row = {"label_id": label_id, "time": datetime.now(UTC), "who": who(), "accepted": accepted}
     with engine.begin() as connection:
         connection.execute(database.reviews.insert().values(row))
 

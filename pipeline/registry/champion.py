@@ -15,6 +15,7 @@ from pipeline.console import PipelineError
 from pipeline.registry import versions
 from recognition.model import Model
 from records import promotions
+from records.promotions import Entry
 
 TAG_LENGTH: Final = 5000  # characters that MLflow's stores accept in the value of a tag
 
@@ -42,7 +43,8 @@ def change(
     revision = state.revision + 1
     with promotions.exclusive(engine):
         try:
-            promotions.append(engine, _entry(event, model, chosen, state, reason, forced, revision))
+            entry = Entry(event, model, str(chosen.version), state.version, reason, chosen.digest, forced, revision)
+            promotions.append(engine, entry)
         except promotions.ConcurrentPromotion:
             winner = next(row for row in promotions.history(engine, model) if row["revision"] == revision)
             raise PipelineError(
@@ -54,13 +56,11 @@ def change(
 
 def refuse(engine: sql.Engine, model: str, challenger: Model, state: ChampionState, reason: str) -> None:
     """Record that the gate refused a challenger; a repeated refusal against the same champion is recorded once."""
-    tag(model, str(challenger.version), "refused", reason)
-    if not promotions.has(engine, model, "refused", str(challenger.version), state.version):
-        promotions.append(engine, _entry("refused", model, challenger, state, reason))
-
-
-def _entry(event: str, model: str, chosen: Model, state: ChampionState, reason: str, *change: Any) -> promotions.Entry:
-    return promotions.Entry(event, model, str(chosen.version), state.version, reason, chosen.digest, *change)
+    entry = Entry("refused", model, str(challenger.version), state.version, reason, challenger.digest)
+    tag(model, entry.version, entry.event, reason)
+    same = {"event": entry.event, "version": entry.version, "champion_before": entry.champion_before}
+    if not any(same.items() <= row.items() for row in promotions.history(engine, model)):
+        promotions.append(engine, entry)
 
 
 def apply_pending_change(engine: sql.Engine, model: str, just_written: bool = False) -> None:

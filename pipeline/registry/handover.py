@@ -4,8 +4,8 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -46,13 +46,16 @@ def export(model: str) -> None:
             for name, served in models.items()
         }
         current = {"dataset": models[champion].card["dataset"], "champion": champion, "models": entries}
-        if any(copied) or _content(target / "current.json") != current:  # an unchanged file must not trigger a reload
+        found = None
+        with suppress(OSError, ValueError):
+            found = read_json(target / "current.json")
+        if any(copied) or found != current:  # an unchanged file must not trigger a reload
             write_json(target / "current.json", current)
         keep = {entry["folder"] for entry in entries.values()}
         previous = versions.by_alias(model, versions.PREVIOUS)
-        if previous is not None and (found := versions.find(model, previous.version)) is not None:
-            copy_version(found, target)
-            keep.add(folder_name(found))
+        if previous is not None and (kept := versions.find(model, previous.version)) is not None:
+            copy_version(kept, target)
+            keep.add(folder_name(kept))
         for path in target.iterdir():
             if path.name not in keep and (VERSION_FOLDER.fullmatch(path.name) or path.name.startswith(".v")):
                 shutil.rmtree(path)
@@ -78,13 +81,6 @@ def copy_version(model: Model, target: Path) -> bool:
             shutil.rmtree(place)  # damaged; a service that loaded this version has it in memory
         complete.rename(place)
     return True
-
-
-def _content(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except (OSError, ValueError):
-        return None
 
 
 if __name__ == "__main__":

@@ -86,11 +86,22 @@ def create_version(model: str, card: dict[str, Any]) -> "ModelVersion":
     import ai_edge_litert
     import mlflow
     import numpy as np
-    from mlflow.exceptions import MlflowException
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    client, name, run_id = tracking.connect(), card["name"], card["run_id"]
+    name, run_id = card["name"], card["run_id"]
+    metrics = {
+        f"{split}.{key}": str(value) for split in card["metrics"] for key, value in card["metrics"][split].items()
+    }
+    tags = {
+        "name": name,
+        "digest": card["digest"],
+        "run_id": run_id,
+        "git_commit": card["commit"],
+        "data_digest": card["data_digest"]["train"],
+        **metrics,
+        **{f"cost.{key}": str(card["cost"][key]) for key in ("multiply_adds", "bytes")},
+    }
     with tempfile.TemporaryDirectory() as staging:
         served, code = Path(staging, "served"), Path(staging, "recognition")
         served.mkdir()
@@ -100,7 +111,7 @@ def create_version(model: str, card: dict[str, Any]) -> "ModelVersion":
         write_text(served / "model_card.html", card_page(name))
         # The pyfunc imports this package, so it travels with the version
         shutil.copytree(ROOT / "recognition", code, ignore=shutil.ignore_patterns("__pycache__"))
-        with mlflow.start_run(run_id=run_id), hide_native_output():  # hides warnings about type hints and examples
+        with mlflow.start_run(run_id=run_id), hide_native_output():  # hides warnings and the progress of MLflow
             logged = mlflow.pyfunc.log_model(
                 name="served",
                 python_model=str(ROOT / "pipeline" / "registry" / "pyfunc.py"),
@@ -116,24 +127,7 @@ def create_version(model: str, card: dict[str, Any]) -> "ModelVersion":
                     outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(card["classes"])))]),
                 ),
             )
-    try:
-        client.create_registered_model(model)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    metrics = {
-        f"{split}.{key}": str(value) for split in card["metrics"] for key, value in card["metrics"][split].items()
-    }
-    tags = {
-        "name": name,
-        "digest": card["digest"],
-        "run_id": run_id,
-        "git_commit": card["commit"],
-        "data_digest": card["data_digest"]["train"],
-        **metrics,
-        **{f"cost.{key}": str(card["cost"][key]) for key in ("multiply_adds", "bytes")},
-    }
-    return client.create_model_version(model, logged.model_uri, run_id=run_id, model_id=logged.model_id, tags=tags)
+            return mlflow.register_model(logged.model_uri, model, tags=tags)
 
 
 def card_page(name: str) -> str:

@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from pipeline.reporting.palette import COLOURS, INK, colour
+from pipeline.reporting.rendering import COLOURS, INK, colour
 
 Curves = Mapping[str, Sequence[Mapping[str, float]]]  # rows of one curve for each model
 

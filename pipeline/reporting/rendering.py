@@ -1,4 +1,4 @@
-"""HTML and Markdown reports from Jinja2 templates."""
+"""HTML and Markdown reports from Jinja2 templates, and the colours of reports and charts."""
 
 import base64
 import io
@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.paths import TEMPLATES
-from pipeline.reporting.palette import COLOURS
+
+# Distinguishable by colour-blind readers; each model has the same colour everywhere
+COLOURS = ("#2f6fed", "#e0602b", "#1b9e77", "#8e5bd0", "#b8860b", "#c2407f")
+INK = "#777777"  # lines and text of charts, readable on white and black; pages replace it by their own text colour
+
+
+def colour(index: int) -> str:
+    """The colour of the model at this position in `params.yaml`."""
+    return COLOURS[index % len(COLOURS)]
 
 
 def render(template: str, **values: Any) -> str:

@@ -1,1 +1,1 @@
-"""From a dataset to an exported model: architectures, augmentation, the training loop, searches over parameters."""
+"""Training: architectures, augmentation, the training loop, export, parameter profiles and sweeps."""

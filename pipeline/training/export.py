@@ -1,10 +1,9 @@
-"""From a trained Keras model to the files that are kept: `model.keras` for fine-tuning, `model.tflite` for the rest."""
+"""Export of a trained Keras model: `model.keras` for fine-tuning, `model.tflite` (LiteRT) for everything else."""
 
 import io
 import json
 import re
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,48 +18,40 @@ from pipeline.params import Export
 from recognition.classifier import Classifier
 from recognition.native_output import hide_native_output
 
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip archive can hold
-AGREEMENT = 1e-3  # greatest difference of a probability between Keras and its float32 export: rounding, not meaning
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
+MAX_ROUNDING_ERROR = 1e-3  # of a probability, between Keras and its float32 export
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A LiteRT file, and how it was chosen: format, share of validation decisions changed, accuracy lost."""
+def export(model: keras.Model, val: Split, limits: Export) -> tuple[bytes, dict[str, Any]]:
+    """Export as dynamic-range int8 if it stays within `limits` on the validation images, otherwise as float32.
 
-    content: bytes
-    record: dict[str, Any]
-
-
-def export(model: keras.Model, val: Split, limits: Export) -> Exported:
-    """Dynamic-range int8 within `limits` of the float32 export on validation images, float32 otherwise.
-
-    Raises PipelineError when the float32 export does not answer as Keras does.
+    Returns the LiteRT file and a record of its format, changed validation decisions, lost accuracy and rounding error.
+    Raises PipelineError if the float32 export and Keras give different probabilities.
     """
-    reference = model.predict(val.images.astype(np.float32), batch_size=500, verbose=0)
-    plain = convert(model, quantize=False)
-    answers = Classifier(plain).probabilities(val.images)
-    difference = float(np.abs(answers - reference).max())
-    if not difference <= AGREEMENT:
+    expected = model.predict(val.images.astype(np.float32), batch_size=500, verbose=0)
+    float32 = convert(model, quantize=False)
+    difference = float(np.abs(Classifier(float32).probabilities(val.images) - expected).max())
+    if not difference <= MAX_ROUNDING_ERROR:
         raise PipelineError(
             f"the exported model disagrees with Keras: a probability differs by {difference:.3g}, "
-            f"expected {AGREEMENT} or less"
+            f"expected {MAX_ROUNDING_ERROR} or less"
         )
-    quantized = convert(model, quantize=True)
-    decisions, expected = Classifier(quantized).probabilities(val.images).argmax(1), reference.argmax(1)
-    changed = float((decisions != expected).mean())
-    loss = float((expected == val.labels).mean() - (decisions == val.labels).mean())
-    small = changed <= limits.changed_decisions and loss <= limits.accuracy_loss
+    int8 = convert(model, quantize=True)
+    decisions, expected_decisions = Classifier(int8).probabilities(val.images).argmax(1), expected.argmax(1)
+    changed = float((decisions != expected_decisions).mean())
+    loss = float((expected_decisions == val.labels).mean() - (decisions == val.labels).mean())
+    use_int8 = changed <= limits.changed_decisions and loss <= limits.accuracy_loss
     record = {
-        "format": "dynamic_range_int8" if small else "float32",
+        "format": "dynamic_range_int8" if use_int8 else "float32",
         "int8_changed_decisions": round(changed, 6),
         "int8_accuracy_loss": round(loss, 6),
         "float32_greatest_difference": round(difference, 8),
     }
-    return Exported(quantized if small else plain, record)
+    return int8 if use_int8 else float32, record
 
 
 def convert(model: keras.Model, quantize: bool) -> bytes:
-    """A LiteRT file: weights as int8 with a scale per channel when `quantize`, float32 otherwise."""
+    """Convert to a LiteRT file: int8 weights with one scale per channel if `quantize`, otherwise float32."""
     with hide_native_output():
         converter = tf.lite.TFLiteConverter.from_keras_model(model)
         if quantize:
@@ -69,24 +60,24 @@ def convert(model: keras.Model, quantize: bool) -> bytes:
 
 
 def save_keras(model: keras.Model, path: Path) -> None:
-    """Write a `.keras` archive without the date and memory addresses that Keras puts in: equal models, equal bytes."""
-    buffer, written = io.BytesIO(), path.with_suffix(".tmp.keras")
+    """Write a `.keras` archive without dates and memory addresses, so that equal models give equal bytes."""
+    buffer, temporary = io.BytesIO(), path.with_suffix(".tmp.keras")
     path.parent.mkdir(parents=True, exist_ok=True)
-    model.save(written)
-    with zipfile.ZipFile(written) as source, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
+    model.save(temporary)
+    with zipfile.ZipFile(temporary) as source, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
         for name in source.namelist():
             content = source.read(name)
             if name == "metadata.json":
                 content = json.dumps({**json.loads(content), "date_saved": "1980-01-01@00:00:00"}).encode()
             if name == "config.json":
-                content = _number_shared_objects(content.decode()).encode()
-            target.writestr(zipfile.ZipInfo(name, EPOCH), content)
-    written.unlink()
+                content = _renumber_shared_objects(content.decode()).encode()
+            target.writestr(zipfile.ZipInfo(name, ZIP_DATE), content)
+    temporary.unlink()
     write_bytes(path, buffer.getvalue())
 
 
-def _number_shared_objects(config: str) -> str:
-    """Objects that layers share are identified by their memory address; by their order instead."""
+def _renumber_shared_objects(config: str) -> str:
+    """Replace the memory addresses that identify shared objects by their order in the file."""
     key = '"shared_object_id": '
-    order = {address: place for place, address in enumerate(dict.fromkeys(re.findall(rf"{key}(\d+)", config)))}
+    order = {address: index for index, address in enumerate(dict.fromkeys(re.findall(rf"{key}(\d+)", config)))}
     return re.sub(rf"{key}(\d+)", lambda match: f"{key}{order[match[1]]}", config)

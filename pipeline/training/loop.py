@@ -1,6 +1,5 @@
-"""pipeline.training.loop."""
+"""The training loop: trains the networks of one model on distorted images and combines them."""
 
-import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,74 +21,67 @@ with hide_native_output():
 
 
 def uses_bfloat16(precision: str) -> bool:
-    """Whether to compute in bfloat16: as told, or by what the processor says of itself."""
+    """Whether to compute in bfloat16. "auto" does where /proc/cpuinfo lists the instruction set AVX512-BF16."""
     if precision == "auto":
-        information = Path("/proc/cpuinfo")
-        return information.exists() and "avx512_bf16" in information.read_text()
+        cpuinfo = Path("/proc/cpuinfo")
+        return cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text()
     return precision == "bfloat16"
-
-
-def cpu_seconds() -> float:
-    """Processor time that this process has used so far, over all cores."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def fit(
     name: str,
     settings: Model,
     classes: int,
-    bfloat16: bool,
     train: Split,
     val: Split,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Train every member; returns the network in float32 and one row per epoch, members one after the other.
+    """Train every ensemble member and log the metrics of each epoch to the active MLflow run.
 
-    Raises PipelineError when the loss is not finite.
+    Returns a float32 network from images (n, 28, 28) of 0..1 to logits (n, classes), and the history with one row per
+    epoch, one member after the other. Raises PipelineError if the loss is not finite.
     """
-    networks, histories = [], []
-    for member in range(settings.ensemble_size):
-        own = settings.model_copy(update={"seed": settings.seed + member})
-        network, history = fit_member(name, own, classes, bfloat16, train, val, callbacks, member * settings.epochs)
-        networks.append(network)
-        histories.append(history)
-    network = ensemble(networks) if len(networks) > 1 else networks[0]
+    trained = [
+        fit_member(index, name, settings, classes, train, val, callbacks) for index in range(settings.ensemble_size)
+    ]
+    members = [network for network, _ in trained]
+    network = ensemble(members) if len(members) > 1 else members[0]
     network = with_tta(network, settings.tta_shift) if settings.tta_shift else network
-    return network, pd.concat(histories, ignore_index=True)
+    return network, pd.concat([history for _, history in trained], ignore_index=True)
 
 
 def fit_member(
+    index: int,
     name: str,
     settings: Model,
     classes: int,
-    bfloat16: bool,
     train: Split,
     val: Split,
     callbacks: Sequence[keras.callbacks.Callback],
-    epochs_before: int,
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Train one network with the settings' seed; its epochs are counted on from `epochs_before`."""
+    """Train ensemble member `index`, from 0, with its own seed; see `fit`."""
+    settings = settings.model_copy(update={"seed": settings.seed + index})
+    first_epoch = index * settings.epochs
     make_reproducible(settings)
-    network = build(settings.architecture, classes, settings.arguments, bfloat16)
+    network = build(settings.architecture, classes, settings.arguments, uses_bfloat16(settings.precision))
     steps_per_pass = max(len(train.labels) // settings.batch_size, 1)
-    passes = max(-(-settings.minimum_steps // (settings.epochs * steps_per_pass)), 1)  # more than 1 on small datasets
+    passes = max(-(-settings.minimum_steps // (settings.epochs * steps_per_pass)), 1)  # above 1 for small datasets
     network.compile(
         optimizer=make_optimizer(settings, settings.epochs * passes * steps_per_pass),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
         metrics=["accuracy"],
     )
     with progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as display:
-        task = display.add_task(name, total=settings.epochs * settings.ensemble_size, completed=epochs_before)
+        task = display.add_task(name, total=settings.epochs * settings.ensemble_size, completed=first_epoch)
 
         def report(epoch: int, logs: dict[str, float]) -> None:
             import mlflow
 
-            figures = {key: float(value) for key, value in logs.items()}
-            mlflow.log_metrics(figures, step=epochs_before + epoch)
-            words = f"{name} loss {figures['loss']:.4f} accuracy {figures['val_accuracy']:.4f}"
-            display.update(task, advance=1, description=words)
+            mlflow.log_metrics({key: float(value) for key, value in logs.items()}, step=first_epoch + epoch)
+            description = f"{name} loss {logs['loss']:.4f} accuracy {logs['val_accuracy']:.4f}"
+            display.update(task, advance=1, description=description)
 
+        own_callbacks = [keras.callbacks.TerminateOnNaN(), keras.callbacks.LambdaCallback(on_epoch_end=report)]
         with hide_native_output():
             history = network.fit(
                 batches(train, classes, settings, passes),
@@ -97,25 +89,21 @@ def fit_member(
                 validation_data=(val.images.astype(np.float32) / 255, keras.utils.to_categorical(val.labels, classes)),
                 validation_batch_size=500,
                 epochs=settings.epochs,
-                callbacks=[
-                    keras.callbacks.TerminateOnNaN(),
-                    keras.callbacks.LambdaCallback(on_epoch_end=report),
-                    *callbacks,
-                ],
-                shuffle=False,  # `batches` does
+                callbacks=[*own_callbacks, *callbacks],
+                shuffle=False,  # `batches` shuffles
                 verbose=0,
             )
     rows = pd.DataFrame(history.history)
-    rows.insert(0, "epoch", epochs_before + np.arange(len(rows)))
+    rows.insert(0, "epoch", first_epoch + np.arange(len(rows)))
     if len(rows) < settings.epochs or not np.isfinite(rows.to_numpy()).all():
         raise PipelineError(f"{name}: the loss is not finite after epoch {len(rows)}; lower optimizer.learning_rate")
-    plain = build(settings.architecture, classes, settings.arguments)
-    plain.set_weights(network.get_weights())
-    return plain, rows
+    float32_network = build(settings.architecture, classes, settings.arguments)
+    float32_network.set_weights(network.get_weights())
+    return float32_network, rows
 
 
 def make_reproducible(settings: Model) -> None:
-    """Seed everything and fix the number of threads: sums in another order round otherwise."""
+    """Seed all random generators and fix the number of threads, which sets the order of floating-point sums."""
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
     if tf.config.threading.get_intra_op_parallelism_threads() != settings.threads:
@@ -123,9 +111,12 @@ def make_reproducible(settings: Model) -> None:
 
 
 def make_optimizer(settings: Model, steps: int) -> keras.optimizers.Optimizer:
-    """The optimiser of `settings` with its learning rate over `steps` steps."""
-    chosen, schedule = settings.optimizer, settings.schedule
-    rate: Any = chosen.learning_rate
+    """Returns the optimizer with its learning-rate schedule over `steps` training steps.
+
+    Raises PipelineError for a constant schedule with warm-up.
+    """
+    optimizer, schedule = settings.optimizer, settings.schedule
+    rate: Any = optimizer.learning_rate
     if schedule.name == "cosine":
         warmup = int(steps * schedule.warmup)
         rate = keras.optimizers.schedules.CosineDecay(
@@ -133,32 +124,32 @@ def make_optimizer(settings: Model, steps: int) -> keras.optimizers.Optimizer:
         )
     elif schedule.warmup:
         raise PipelineError("schedule: a constant learning rate has no warm-up; set schedule.warmup to 0")
-    kind = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "sgd": "SGD"}[chosen.name]
-    moments = {"beta_2": chosen.beta_2} if chosen.name in ("adam", "adamw") else {}
-    average = {"use_ema": True, "ema_momentum": chosen.ema} if chosen.ema else {}
-    return getattr(keras.optimizers, kind)(rate, weight_decay=chosen.weight_decay, **moments, **average)
+    kind = {"adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop", "sgd": "SGD"}[optimizer.name]
+    moments = {"beta_2": optimizer.beta_2} if optimizer.name in ("adam", "adamw") else {}
+    average = {"use_ema": True, "ema_momentum": optimizer.ema} if optimizer.ema else {}
+    return getattr(keras.optimizers, kind)(rate, weight_decay=optimizer.weight_decay, **moments, **average)
 
 
 def batches(split: Split, classes: int, settings: Model, passes: int = 1) -> tf.data.Dataset:
-    """Shuffled, distorted batches of all epochs: float32 (b, 28, 28) of 0..1, one-hot labels (b, classes).
+    """Shuffled, distorted batches of all epochs: float32 images (b, 28, 28) of 0..1, one-hot labels (b, classes).
 
-    An epoch is `passes` times over the images. In the last share of them, `final_phase`, all distortions are weaker.
+    One epoch covers the images `passes` times. Distortions are weaker in the `final_phase` of training.
     """
     size = min(settings.batch_size, len(split.labels))
-    times, distortions = settings.epochs * passes, settings.augmentation
-    final_phase_from = round((1 - distortions.final_phase) * times * (len(split.labels) // size))
+    repeats, augmentation = settings.epochs * passes, settings.augmentation
+    final_phase_from = round((1 - augmentation.final_phase) * repeats * (len(split.labels) // size))
     labels = keras.utils.to_categorical(split.labels, classes)
     data = tf.data.Dataset.from_tensor_slices((split.images, labels))
     data = data.shuffle(len(split.labels), seed=settings.seed, reshuffle_each_iteration=True)
-    data = data.batch(size, drop_remainder=True).repeat(times).enumerate()
+    data = data.batch(size, drop_remainder=True).repeat(repeats).enumerate()
     seeds = tf.data.Dataset.random(settings.seed).batch(2)
 
-    def prepare(numbered: tuple[Any, tuple[Any, Any]], seed: Any) -> tuple[Any, Any]:
-        step, (pixels, answers) = numbered
+    def augment(numbered: tuple[Any, tuple[Any, Any]], seed: Any) -> tuple[Any, Any]:
+        step, (pixels, targets) = numbered
         images = tf.cast(pixels, tf.float32) / 255
-        if distortions == Augmentation():
-            return images, answers
-        strength = tf.where(step < final_phase_from, 1.0, distortions.final_phase_strength)
-        return distort(images, tf.cast(seed % 2**31, tf.int32), distortions, strength), answers
+        if augmentation == Augmentation():
+            return images, targets
+        strength = tf.where(step < final_phase_from, 1.0, augmentation.final_phase_strength)
+        return distort(images, tf.cast(seed % 2**31, tf.int32), augmentation, strength), targets
 
-    return tf.data.Dataset.zip(data, seeds).map(prepare, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+    return tf.data.Dataset.zip(data, seeds).map(augment, tf.data.AUTOTUNE, deterministic=True).prefetch(2)

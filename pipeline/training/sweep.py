@@ -1,16 +1,21 @@
 """`make sweep`: search the ranges under `sweep:` in params.yaml with Optuna; every trial is a run in MLflow.
 
-Start it again to go on, or several times at once: all processes work on one study in its storage.
+An interrupted search resumes. Several processes may work on one study at once.
 """
 
 import hashlib
 import json
 import warnings
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import optuna
+import yaml
 from filelock import FileLock
-from matplotlib.figure import Figure
+from matplotlib import rc_context
+from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.visualization.matplotlib import plot_slice
 
 from pipeline import tracking
 from pipeline.console import PipelineError, run_main, say
@@ -19,14 +24,13 @@ from pipeline.data.splits import Split, load_split
 from pipeline.files import write_text
 from pipeline.params import Model, Params, Range, flatten, load_params
 from pipeline.paths import PROFILES, checkout
-from pipeline.reporting.charts import figure_to_png, search_history
-from pipeline.training.override import merge
+from pipeline.training.profiles import merge
 from recognition.native_output import hide_native_output
 
 with hide_native_output():
     import keras
 
-from pipeline.training.loop import fit, uses_bfloat16
+from pipeline.training.loop import fit
 
 Settings = dict[str, Any]
 
@@ -34,23 +38,23 @@ Settings = dict[str, Any]
 def main() -> None:
     params = load_params()
     if params.sweep.model not in params.models:
-        raise PipelineError(f"sweep.model: {params.sweep.model!r} is not among models: {', '.join(params.models)}")
+        raise PipelineError(f"sweep.model: unknown model {params.sweep.model!r}; known: {', '.join(params.models)}")
     train, val = load_split("train"), load_split("val")
     study = open_study(params, train.dataset)
     parent = parent_run(study, train.dataset, params)
-    while len(finished(study)) < params.sweep.trials:
-        one_trial(study, parent, params, train, val)
-    report(study, parent, params)
+    while len(finished_trials(study)) < params.sweep.trials:
+        study.optimize(lambda trial: run_trial(trial, parent, params, train, val), n_trials=1, callbacks=[announce])
+    write_best(study, parent, params)
 
 
 def open_study(params: Params, dataset: str) -> optuna.Study:
-    """The study of this search, made where it is missing; other ranges or settings are another study."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    """Returns the study of this search, created if it is missing. Other ranges or settings give another study."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    search = {"sweep": params.sweep.model_dump(exclude={"trials", "storage"}), "model": base(params)}
+    search = {"sweep": params.sweep.model_dump(exclude={"trials", "storage"}), "model": base_settings(params)}
     digest = hashlib.sha256(json.dumps(search, sort_keys=True).encode()).hexdigest()[:8]
     storage = params.sweep.storage.replace("sqlite:///", f"sqlite:///{checkout()}/", 1)
-    with FileLock(checkout() / ".mlflow.lock"):  # two processes that create one SQLite store break each other
+    with FileLock(checkout() / ".mlflow.lock"):  # concurrent creation would corrupt an SQLite store
         return optuna.create_study(
             storage=storage,
             study_name=f"{dataset}-{params.sweep.model}-{digest}",
@@ -60,81 +64,63 @@ def open_study(params: Params, dataset: str) -> optuna.Study:
         )
 
 
-def base(params: Params) -> Settings:
-    """What trials share: the model's settings with the search's epochs."""
+def base_settings(params: Params) -> Settings:
+    """Settings of the model that all trials share, with the epochs of the sweep."""
     return {**params.models[params.sweep.model].model_dump(), "epochs": params.sweep.epochs}
 
 
 def parent_run(study: optuna.Study, dataset: str, params: Params) -> str:
-    """The id of the run that the trials' runs belong to."""
+    """Returns the id of the MLflow run that is the parent of all trials, created if it is missing."""
     with FileLock(checkout() / ".mlflow.lock"):
-        known = study.user_attrs.get("run_id", "")
-    if known and tracking.run_exists(known):
-        return str(known)
+        run_id = study.user_attrs.get("run_id", "")
+    if run_id and tracking.run_exists(run_id):
+        return str(run_id)
     tags = {"sweep": study.study_name, "dataset": dataset}
     with tracking.run(dataset, f"sweep-{params.sweep.model}", tags) as run:
         study.set_user_attr("run_id", run.info.run_id)
         return str(run.info.run_id)
 
 
-def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Trials that ended with a score or were pruned."""
-    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    trials: list[optuna.trial.FrozenTrial] = study.get_trials(deepcopy=False, states=states)
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that completed or were pruned."""
+    trials: list[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     return trials
 
 
-def one_trial(study: optuna.Study, parent: str, params: Params, train: Split, val: Split) -> None:
-    """Ask for parameters, train with them as a nested run, tell the accuracy on validation images."""
-    trial = study.ask()
-    study.sampler = sampler(params, trial.number)
-    chosen = {key: suggest(trial, key, values) for key, values in params.sweep.ranges.items()}
-    settings = base(params)
-    merge(settings, nested(chosen))
-    tags = {"mlflow.parentRunId": parent, "sweep": study.study_name, "dataset": train.dataset}
-    try:
-        model = Model.model_validate(settings)
-        with tracking.run(train.dataset, f"trial-{trial.number}", tags):
-            score = train_once(trial, model, params.sweep.model, train, val)
-    except BaseException:
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        raise
-    study.tell(trial, score, state=None if score is not None else optuna.trial.TrialState.PRUNED)
-    words = f"{score:.4f}" if score is not None else "pruned"
-    say(f"trial {trial.number}: {words}  " + ", ".join(f"{key} {value}" for key, value in chosen.items()))
-
-
-def sampler(params: Params, number: int) -> optuna.samplers.BaseSampler:
-    """What draws the values of trial `number`: a seed for each, so that processes at once draw different ones."""
-    return optuna.samplers.TPESampler(seed=params.sweep.seed + number, constant_liar=True)
-
-
-def train_once(trial: optuna.Trial, model: Model, name: str, train: Split, val: Split) -> float | None:
-    """Accuracy on `val` after the last epoch; None when the trial was given up before it."""
+def run_trial(trial: Trial, parent: str, params: Params, train: Split, val: Split) -> float:
+    """Train with suggested parameters as a nested run; returns the validation accuracy. Raises optuna.TrialPruned."""
     import mlflow
 
-    mlflow.log_params(flatten(model, f"models.{name}"))
-    stopped: list[int] = []
+    trial.study.sampler = make_sampler(params, trial.number)
+    settings, name, history = base_settings(params), params.sweep.model, None
+    for key, values in params.sweep.ranges.items():
+        merge(settings, nested(key, suggest(trial, key, values)))
+    model = Model.model_validate(settings)
 
     class Prune(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
         def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
             trial.report(logs["val_accuracy"], epoch)
             if epoch + 1 < model.epochs and trial.should_prune():
-                stopped.append(epoch)
+                mlflow.set_tag("pruned", f"after epoch {epoch + 1}")
                 raise optuna.TrialPruned
 
     keras.backend.clear_session()
-    classes = len(load_dataset(train.dataset).classes)
-    try:
-        _, history = fit(name, model, classes, uses_bfloat16(model.precision), train, val, [Prune()])
-    except optuna.TrialPruned:
-        mlflow.set_tag("pruned", f"after epoch {stopped[0] + 1}")
-        return None
+    tags = {"mlflow.parentRunId": parent, "sweep": trial.study.study_name, "dataset": train.dataset}
+    with tracking.run(train.dataset, f"trial-{trial.number}", tags), suppress(optuna.TrialPruned):
+        mlflow.log_params(flatten(settings, f"models.{name}"))
+        _, history = fit(name, model, len(load_dataset(train.dataset).classes), train, val, [Prune()])
+    if history is None:
+        raise optuna.TrialPruned
     return float(history.val_accuracy.iloc[-1])
 
 
-def suggest(trial: optuna.Trial, key: str, values: Range) -> Any:
-    """A value of the range under `key`."""
+def make_sampler(params: Params, number: int) -> optuna.samplers.BaseSampler:
+    """Returns the sampler of one trial, with a seed per trial so that parallel processes draw different values."""
+    return optuna.samplers.TPESampler(seed=params.sweep.seed + number, constant_liar=True)
+
+
+def suggest(trial: Trial, key: str, values: Range) -> Any:
+    """Returns a value of the range for `key`."""
     if values.choices is not None:
         return trial.suggest_categorical(key, values.choices)
     assert values.low is not None and values.high is not None
@@ -143,33 +129,38 @@ def suggest(trial: optuna.Trial, key: str, values: Range) -> Any:
     return trial.suggest_float(key, values.low, values.high, log=values.log)
 
 
-def nested(flat: Settings) -> Settings:
-    """{"optimizer.ema": 1} as {"optimizer": {"ema": 1}}."""
-    made: Settings = {}
-    for key, value in flat.items():
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        merge(made, value)
-    return made
+def nested(key: str, value: Any) -> Settings:
+    """Nested mapping of a dotted key: ("optimizer.ema", 1) gives {"optimizer": {"ema": 1}}."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    settings: Settings = value
+    return settings
 
 
-def report(study: optuna.Study, parent: str, params: Params) -> None:
-    """Write the best parameters as an override file; put them and a picture of the search into the parent run."""
-    if not any(trial.state == optuna.trial.TrialState.COMPLETE for trial in finished(study)):
-        raise PipelineError("every trial was given up before its last epoch; raise sweep.trials and start again")
+def announce(study: optuna.Study, trial: FrozenTrial) -> None:
+    result = f"{trial.value:.4f}" if trial.state == TrialState.COMPLETE else "pruned"
+    say(f"trial {trial.number}: {result}  " + ", ".join(f"{key} {value}" for key, value in trial.params.items()))
+
+
+def write_best(study: optuna.Study, parent: str, params: Params) -> None:
+    """Write the best parameters as a profile; log the profile and a chart of the search to the parent run."""
+    trials = finished_trials(study)
+    if not any(trial.state == TrialState.COMPLETE for trial in trials):
+        raise PipelineError("all trials were pruned; raise sweep.trials and run again")
     client = tracking.connect()
     best, name = study.best_trial, params.sweep.model
+    changes: Settings = {}
+    for key, value in best.params.items():
+        merge(changes, nested(f"models.{name}.{key}", value))
     path = PROFILES / f"sweep-{name}.yaml"
-    changes = {"models": {name: nested(best.params)}}
-    head = f"# Trial {best.number} of {study.study_name}: {best.value:.4f} of the validation images right\n"
-    write_text(path, head + json.dumps(changes, indent=2) + "\n")
-    trials = [(trial.params, trial.value) for trial in finished(study) if trial.value is not None]
-    figure: Figure = search_history(trials, list(params.sweep.ranges))
-    client.log_image(parent, figure_to_png(figure), "search.png")
+    head = f"# Trial {best.number} of {study.study_name}: validation accuracy {best.value:.4f}\n"
+    write_text(path, head + yaml.safe_dump(changes, sort_keys=False))
+    with rc_context(), warnings.catch_warnings(action="ignore"):  # plot_slice sets a global style, and warns
+        client.log_figure(parent, np.ravel(plot_slice(study))[0].figure, "search.png")
     client.log_text(parent, path.read_text(), path.name)
-    client.log_metric(parent, "best_val_accuracy", float(best.value or 0))
-    say(f"best of {len(finished(study))}: trial {best.number}, {best.value:.2%} of {name}'s validation images right")
-    say(f"take it: python -m pipeline.training.override profiles/{path.name} && dvc repro")
+    client.log_metric(parent, "best_val_accuracy", best.value)
+    say(f"best of {len(trials)} trials: number {best.number}, validation accuracy {best.value:.2%}")
+    say(f"apply it: python -m pipeline.training.profiles profiles/{path.name} && dvc repro")
 
 
 if __name__ == "__main__":

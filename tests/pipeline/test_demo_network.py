@@ -1,4 +1,4 @@
-"""The network shown on the page: it learns, and its file has the weights of the LiteRT file beside it."""
+"""The demo network: it learns, and its two files have the same weights."""
 
 import json
 import struct
@@ -21,21 +21,23 @@ def settings() -> DemoNetwork:
 
 
 def read(content: bytes) -> tuple[dict, list[tuple[np.ndarray, np.ndarray]]]:
-    """Header and (weights, biases) of each layer, as the page reads them."""
+    """Header and (weights, biases) of each layer, read as the page does."""
     (length,) = struct.unpack_from("<I", content)
-    header, place = json.loads(content[4 : 4 + length]), 4 + length
+    header, offset = json.loads(content[4 : 4 + length]), 4 + length
     layers = []
     for inputs, outputs in zip(header["widths"], header["widths"][1:], strict=False):
-        scale, bias = np.frombuffer(content, "<f4", 2 * outputs, place).reshape(2, outputs)
-        place += 8 * outputs
-        small = np.frombuffer(content, "i1", inputs * outputs, place).reshape(inputs, outputs)
-        place += inputs * outputs
-        layers.append((small * scale, bias))
-    assert place == len(content)
+        scale, bias = np.frombuffer(content, "<f4", 2 * outputs, offset).reshape(2, outputs)
+        offset += 8 * outputs
+        weights = np.frombuffer(content, "i1", inputs * outputs, offset).reshape(inputs, outputs)
+        offset += inputs * outputs
+        layers.append((weights * scale, bias))
+    assert offset == len(content)
     return header, layers
 
 
-def test_the_pages_file_answers_as_the_litert_file(workspace: Path, settings: DemoNetwork, monkeypatch) -> None:
+def test_the_page_file_and_the_litert_file_give_equal_probabilities(
+    workspace: Path, settings: DemoNetwork, monkeypatch
+) -> None:
     params = load_params().model_copy(update={"demo_network": settings})
     monkeypatch.setattr(demo_network, "load_params", lambda: params)
     for name, seed in (("train", 1), ("val", 2)):

@@ -1,4 +1,4 @@
-"""Fetching: mirrors in order, checksums, recompressed files, the fallback, and nothing half written."""
+"""Stage `fetch`: order of mirrors, checksums, recompressed files, the fallback, and no partial files."""
 
 import gzip
 import hashlib
@@ -20,7 +20,7 @@ from pipeline.paths import DATASETS
 
 @pytest.fixture
 def mirror(tmp_path: Path, digits) -> Path:
-    """A folder with four small files, as a published mirror would have them."""
+    """A folder with four small files in the layout of a published mirror."""
     folder = tmp_path / "mirror"
     for images, labels in RAW_FILES.values():
         write_idx(folder / images, digits[0])
@@ -30,7 +30,7 @@ def mirror(tmp_path: Path, digits) -> Path:
 
 @pytest.fixture
 def dataset(mirror: Path) -> Dataset:
-    """The entry that describes the small mirror."""
+    """The dataset entry of the small mirror."""
     entry = yaml.safe_load(DATASETS.read_text())["mnist"]
     entry["mirrors"] = []
     entry["files"] = {
@@ -64,7 +64,7 @@ def with_mirrors(dataset: Dataset, *mirrors: str) -> Dataset:
     return dataset.model_copy(update={"mirrors": list(mirrors)})
 
 
-def test_files_come_from_a_folder(workspace: Path, mirror: Path, dataset: Dataset, monkeypatch) -> None:
+def test_files_are_copied_from_a_folder(workspace: Path, mirror: Path, dataset: Dataset, monkeypatch) -> None:
     monkeypatch.setenv("DATA_MIRROR", str(mirror))
     assert mirrors.fetch_from_mirrors("mnist", dataset)
     source = read_source()
@@ -73,7 +73,9 @@ def test_files_come_from_a_folder(workspace: Path, mirror: Path, dataset: Datase
     assert len(read_raw("train")[0]) == 40
 
 
-def test_a_folder_of_the_datasets_name_comes_first(workspace: Path, mirror: Path, dataset, monkeypatch) -> None:
+def test_a_subfolder_with_the_name_of_the_dataset_comes_first(
+    workspace: Path, mirror: Path, dataset, monkeypatch
+) -> None:
     nested = mirror.parent / "all" / "mnist"
     nested.parent.mkdir()
     mirror.rename(nested)
@@ -82,13 +84,13 @@ def test_a_folder_of_the_datasets_name_comes_first(workspace: Path, mirror: Path
     assert mirrors.fetch_from_mirrors("mnist", dataset)
 
 
-def test_files_come_over_http(workspace: Path, http_mirror: str, dataset: Dataset, monkeypatch) -> None:
+def test_files_are_downloaded_by_http(workspace: Path, http_mirror: str, dataset: Dataset, monkeypatch) -> None:
     monkeypatch.delenv("DATA_MIRROR", raising=False)
     assert mirrors.fetch_from_mirrors("mnist", with_mirrors(dataset, http_mirror))
     assert read_source()["mirror"] == http_mirror
 
 
-def test_a_mirror_without_the_files_is_passed_over(
+def test_a_mirror_without_the_files_is_skipped(
     workspace: Path, http_mirror: str, dataset: Dataset, monkeypatch, capsys
 ) -> None:
     monkeypatch.delenv("DATA_MIRROR", raising=False)
@@ -99,7 +101,7 @@ def test_a_mirror_without_the_files_is_passed_over(
     assert read_source()["mirror"] == http_mirror
 
 
-def test_a_flipped_byte_is_named_and_the_next_mirror_asked(
+def test_a_wrong_file_is_reported_and_the_next_mirror_used(
     workspace: Path, mirror: Path, http_mirror: str, dataset: Dataset, monkeypatch, capsys, tmp_path: Path
 ) -> None:
     wrong = tmp_path / "wrong"
@@ -112,17 +114,17 @@ def test_a_flipped_byte_is_named_and_the_next_mirror_asked(
     damaged.write_bytes(content)
     monkeypatch.setenv("DATA_MIRROR", str(wrong))
     assert mirrors.fetch_from_mirrors("mnist", with_mirrors(dataset, http_mirror))
-    said = capsys.readouterr().out
-    assert damaged.name in said
-    assert dataset.files[damaged.name].checksum in said  # expected
-    assert hashlib.sha256(content).hexdigest() in said  # found
+    output = capsys.readouterr().out
+    assert damaged.name in output
+    assert dataset.files[damaged.name].checksum in output  # expected
+    assert hashlib.sha256(content).hexdigest() in output  # found
     assert read_source()["mirror"] == http_mirror
 
-    with pytest.raises(PipelineError, match="no mirror gives mnist with the right checksums"):
+    with pytest.raises(PipelineError, match="no mirror has mnist with the published checksums"):
         mirrors.fetch_from_mirrors("mnist", with_mirrors(dataset))
 
 
-def test_wrong_files_never_lead_to_the_fallback_and_replace_nothing(
+def test_wrong_files_replace_nothing_and_do_not_cause_the_fallback(
     workspace: Path, mirror: Path, dataset: Dataset, monkeypatch
 ) -> None:
     monkeypatch.setenv("DATA_MIRROR", str(mirror))
@@ -135,14 +137,14 @@ def test_wrong_files_never_lead_to_the_fallback_and_replace_nothing(
     assert not list((workspace / "data").glob(".fetch-*"))
 
 
-def test_a_mirror_that_compressed_anew_is_right(workspace: Path, mirror: Path, dataset: Dataset, monkeypatch) -> None:
+def test_recompressed_files_are_accepted(workspace: Path, mirror: Path, dataset: Dataset, monkeypatch) -> None:
     for path in mirror.iterdir():
         path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), compresslevel=1, mtime=7))
     monkeypatch.setenv("DATA_MIRROR", str(mirror))
     assert mirrors.fetch_from_mirrors("mnist", dataset)
 
 
-def test_md5_is_understood(mirror: Path) -> None:
+def test_md5_checksums(mirror: Path) -> None:
     path = mirror / "train-labels-idx1-ubyte.gz"
     good = DatasetFile(checksum=f"md5:{hashlib.md5(path.read_bytes()).hexdigest()}")
     mirrors.verify(path, good)
@@ -150,13 +152,13 @@ def test_md5_is_understood(mirror: Path) -> None:
         mirrors.verify(path, DatasetFile(checksum="md5:" + "0" * 32))
 
 
-def test_unreachable_mirrors_are_no_error_of_their_own(workspace: Path, dataset: Dataset, monkeypatch) -> None:
+def test_unreachable_mirrors_return_false(workspace: Path, dataset: Dataset, monkeypatch) -> None:
     monkeypatch.setenv("DATA_MIRROR", str(workspace / "nowhere"))
     monkeypatch.setattr(mirrors, "RETRIES", 0)
     assert not mirrors.fetch_from_mirrors("mnist", with_mirrors(dataset, "http://127.0.0.1:9/"))
 
 
-def test_the_embedded_digits_look_like_mnists(workspace: Path) -> None:
+def test_the_embedded_digits_have_mnists_format(workspace: Path) -> None:
     fallback.write_embedded("optdigits", fallback=True)
     source = read_source()
     assert source["dataset"] == "optdigits" and source["fallback"] is True
@@ -168,7 +170,7 @@ def test_the_embedded_digits_look_like_mnists(workspace: Path) -> None:
     assert max(int(axis.max() - axis.min()) for axis in inked) + 1 == 20
 
 
-def test_the_fallback_is_dropped_when_a_mirror_answers(
+def test_the_fallback_is_dropped_when_a_mirror_is_reachable(
     workspace: Path, mirror: Path, dataset: Dataset, monkeypatch, capsys
 ) -> None:
     monkeypatch.setattr(fallback, "load_dataset", lambda name: dataset)
@@ -181,7 +183,7 @@ def test_the_fallback_is_dropped_when_a_mirror_answers(
     assert not fallback.SOURCE.exists()
 
 
-def test_without_a_fallback_an_old_one_is_an_error_until_a_mirror_answers(
+def test_a_disallowed_fallback_is_an_error_while_no_mirror_is_reachable(
     workspace: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DATA_MIRROR", raising=False)
@@ -192,7 +194,7 @@ def test_without_a_fallback_an_old_one_is_an_error_until_a_mirror_answers(
         fallback.main()
 
 
-def test_what_is_no_fallback_is_never_dropped(workspace: Path, mirror: Path, dataset: Dataset, monkeypatch) -> None:
+def test_a_fetched_dataset_is_never_dropped(workspace: Path, mirror: Path, dataset: Dataset, monkeypatch) -> None:
     monkeypatch.setenv("DATA_MIRROR", str(mirror))
     mirrors.fetch_from_mirrors("mnist", dataset)
     fallback.main()

@@ -1,4 +1,4 @@
-"""Splitting: by a hash of the image's bytes, so that an image never changes sides."""
+"""Stage `prepare`: a stable validation split, pen strokes, corrections and the minimum number of images per class."""
 
 import numpy as np
 import pytest
@@ -15,11 +15,11 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5000, 28, 28), dtype=np.uint8)
 
 
-def test_about_the_share_asked_for_validates(images) -> None:
+def test_the_validation_split_has_about_its_share(images) -> None:
     assert 0.08 < validation_mask(images, 0.1).mean() < 0.12
 
 
-def test_added_and_reordered_images_change_nothing(images) -> None:
+def test_added_and_reordered_images_keep_the_split(images) -> None:
     before = validation_mask(images[:1000], 0.1)
     order = np.random.default_rng(1).permutation(5000)
     after = np.empty(5000, bool)
@@ -27,7 +27,7 @@ def test_added_and_reordered_images_change_nothing(images) -> None:
     assert np.array_equal(before, after[:1000])
 
 
-def test_a_larger_share_keeps_those_that_validated(images) -> None:
+def test_a_larger_share_contains_the_smaller_one(images) -> None:
     assert (validation_mask(images, 0.2) | ~validation_mask(images, 0.1)).all()
 
 
@@ -40,18 +40,18 @@ def test_too_few_images_of_a_class_are_an_error(workspace, images, monkeypatch) 
         prepare.main()
 
 
-def test_pen_strokes_join_the_training_set_alone(workspace, monkeypatch) -> None:
+def test_pen_strokes_are_added_to_the_training_set_only(workspace, monkeypatch) -> None:
     images, labels = drawn_digits(100)
     monkeypatch.setattr(prepare, "read_raw", lambda split: (images, labels))
-    kept = {}
-    monkeypatch.setattr(prepare, "save_split", lambda name, split: kept.update({name: split}))
+    saved = {}
+    monkeypatch.setattr(prepare, "save_split", lambda name, split: saved.update({name: split}))
     share = load_params().data.pen_stroke_share
-    for dataset, more in (("mnist", int(share * (~validation_mask(images, 0.1)).sum())), ("fashion-mnist", 0)):
+    for dataset, added in (("mnist", int(share * (~validation_mask(images, 0.1)).sum())), ("fashion-mnist", 0)):
         monkeypatch.setattr(prepare, "read_source", lambda name=dataset: {"dataset": name})
         prepare.main()
-        assert len(kept["train"].labels) + len(kept["val"].labels) == len(labels) + more
-        assert np.array_equal(kept["test"].images, images)
+        assert len(saved["train"].labels) + len(saved["val"].labels) == len(labels) + added
+        assert np.array_equal(saved["test"].images, images)
         published = {image.tobytes() for image in images}
-        assert sum(image.tobytes() not in published for image in kept["train"].images) == more
-        assert all(image.tobytes() in published for image in kept["val"].images)
+        assert sum(image.tobytes() not in published for image in saved["train"].images) == added
+        assert all(image.tobytes() in published for image in saved["val"].images)
     assert share > 0

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 
@@ -17,9 +19,9 @@ from recognition.decoding import (
     ImageError,
     NotAnImage,
     TooManyPixels,
+    canvas_size,
     decode_image,
     detect_format,
-    read_size,
     strip_png,
 )
 
@@ -40,25 +42,20 @@ def with_png_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_format_and_size_are_read_and_the_image_is_decoded(format):
+def test_the_format_is_detected_and_the_image_is_decoded(format):
     data = encode(format)
     assert detect_format(data) == format
-    assert read_size(format, data) == (40, 30)
     image = decode_image(data)
     assert image.size == (40, 30)
     image.getpixel((39, 29))
 
 
-def test_the_size_of_all_webp_kinds_and_of_progressive_jpeg_is_read():
+def test_the_canvas_size_of_gif_and_of_all_kinds_of_webp_is_read():
+    for data in (encode("GIF"), encode("WEBP", lossless=True), encode("WEBP", quality=50)):
+        assert canvas_size(data) == (40, 30)
     buffer = io.BytesIO()
     Image.new("RGBA", (70, 50), (1, 2, 3, 4)).save(buffer, "WEBP")  # the alpha channel requires the extended format
-    for format, data in (
-        ("WEBP", encode("WEBP", lossless=True)),
-        ("WEBP", encode("WEBP", quality=50)),
-        ("JPEG", encode("JPEG", progressive=True)),
-    ):
-        assert read_size(format, data) == (40, 30)
-    assert read_size("WEBP", buffer.getvalue()) == (70, 50)
+    assert canvas_size(buffer.getvalue()) == (70, 50)
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"BM"])
@@ -90,10 +87,51 @@ def test_too_many_pixels_are_rejected_by_the_header_alone():
             decode_image(bomb)
 
 
-def test_no_decoder_runs_before_the_size_is_checked(monkeypatch):
-    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("Pillow was called"))
-    with pytest.raises(TooManyPixels):
-        decode_image(encode("PNG"), max_pixels=10)
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_pixel_is_decoded_before_the_size_is_checked(format, monkeypatch):
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("pixels were decoded"))
+    if format in ("GIF", "WEBP"):
+        monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("Pillow was called"))
+    with pytest.raises(TooManyPixels, match="40 x 30"):
+        decode_image(encode(format), max_pixels=1199)
+
+
+def with_size(format: str, width: int, height: int) -> bytes:
+    """A small file whose header announces another size."""
+    data = bytearray(encode(format, lossless=True) if format == "WEBP" else encode(format))
+    start, size = {
+        "PNG": (16, struct.pack(">II", width, height)),
+        "JPEG": (data.find(b"\xff\xc0") + 5, struct.pack(">HH", height, width)),
+        "WEBP": (21, struct.pack("<I", (width - 1) | (height - 1) << 14)),
+        "BMP": (18, struct.pack("<ii", width, -height)),
+        "GIF": (6, struct.pack("<HH", width, height)),
+    }[format]
+    data[start : start + len(size)] = size
+    if format == "PNG":
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("side", [9_000, 16_000])  # below and above the size at which Pillow refuses to open a file
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_files_that_announce_a_huge_size_take_little_memory(side):
+    files = {format: with_size(format, side, side) for format in FORMATS}
+    code = """
+import resource, sys
+from recognition.decoding import TooManyPixels, decode_image
+files = eval(sys.stdin.read())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for format, data in files.items():
+    try:
+        decode_image(data)
+    except TooManyPixels:
+        continue
+    sys.exit(f"{format} was decoded")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    found = subprocess.run([sys.executable, "-c", code], input=repr(files), capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert int(found.stdout) < 30_000  # kilobytes; 81 million pixels take 81,000 or more
 
 
 def test_the_pixel_limit_is_inclusive():
@@ -195,7 +233,6 @@ def test_every_size_and_mode_is_decoded_and_truncated_files_raise_image_errors(d
     buffer = io.BytesIO()
     Image.new(mode, (width, height)).save(buffer, format)
     whole = buffer.getvalue()
-    assert read_size(format, whole) == (width, height)
     assert decode_image(whole).size == (width, height)
     check_only_image_errors(whole[: data.draw(st.integers(0, len(whole)))])
     with pytest.raises(TooManyPixels):

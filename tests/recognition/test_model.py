@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.files import sha256
+from pipeline.files import read_json, sha256
 from recognition.answers import Answer
 from recognition.model import DamagedModel, Model, load_model, read_model
 from serving.models import load_models
@@ -39,8 +39,8 @@ def test_answers_have_exactly_the_documented_fields_and_the_reason() -> None:
 @pytest.fixture
 def folder(project: Project, tmp_path: Path) -> Path:
     """A copy of the folder of a registered model."""
-    (stored,) = (project.folder / ".bentoml" / "models" / "optdigits-classifier-cnn").glob("v*-*")
-    shutil.copytree(stored, tmp_path / "cnn")
+    tag = read_json(project.folder / "reports" / "bento.json")["models"]["cnn"]["tag"]
+    shutil.copytree(project.folder / ".bentoml" / "models" / Path(tag.replace(":", "/")), tmp_path / "cnn")
     return tmp_path / "cnn"
 
 

@@ -27,10 +27,6 @@ def test_rows_come_back_in_order(engine: sql.Engine) -> None:
     assert abs((datetime.now(UTC) - rows[0]["time"]).total_seconds()) < 600
     assert promotions.revision(engine, MODEL) == 1 and promotions.revision(engine, "other-classifier") == 0
     assert promotions.last_row(engine) == 3
-    assert promotions.has(engine, MODEL, "refused", "2", "1")
-    assert promotions.has(engine, MODEL, "refused", "2", None)
-    assert not promotions.has(engine, MODEL, "refused", "2", "7")
-    assert not promotions.has(engine, MODEL, "promoted", "2", None)
 
 
 def test_the_database_refuses_unknown_events(engine: sql.Engine) -> None:

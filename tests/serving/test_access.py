@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 KEY = "a-key-of-the-tests"
 GUARDED = ["/predict", "/compare", "/predict_number", "/predict_pixels", "/model", "/metrics", "/schema.json"]
 OPEN = ["/", "/app.js", "/report", "/cards/cnn", "/docs", "/docs.json", "/livez", "/readyz"]
+OPEN += ["/static_content/swagger-ui.css", "/static_content/swagger-ui-bundle.js"]
 
 
 @pytest.fixture(scope="module")

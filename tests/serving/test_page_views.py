@@ -228,6 +228,23 @@ def test_report_cards_and_api_are_linked(here: Visit) -> None:
         assert answer.status_code == 200 and "text/html" in answer.headers["content-type"], link
 
 
+def test_the_api_page_shows_every_route_and_sends_requests(visit: Visitor) -> None:
+    made = visit()
+    made.page.goto(f"{made.url}/docs")
+    paths = requests.get(f"{made.url}/docs.json", timeout=30).json()["paths"]
+    expect(made.page.locator(".opblock")).to_have_count(len(paths))
+    operation = made.page.locator(".opblock", has=made.page.locator("[data-path='/predict']"))
+    operation.locator(".opblock-summary-control").click()
+    expect(operation).to_contain_text("request_id")
+    made.picture("docs")
+    operation = made.page.locator(".opblock", has=made.page.locator("[data-path='/model']"))
+    operation.locator(".opblock-summary-control").click()
+    operation.get_by_role("button", name="Try it out").click()
+    with made.page.expect_response("**/model") as answer:
+        operation.get_by_role("button", name="Execute").click()
+    assert answer.value.status == 200
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1280])
 def test_axe_finds_nothing(visit: Visitor, scheme: str, width: int) -> None:

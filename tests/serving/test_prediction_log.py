@@ -13,8 +13,8 @@ import sqlalchemy as sql
 from records import database
 from serving import prediction_log
 from serving.answers import new_request_id
-from serving.log_writer import Answered
-from serving.prediction_log import VERDICT, Ambiguous, NotLogged, PredictionLog, Unreachable
+from serving.log_writer import Answered, kept_fields
+from serving.prediction_log import Ambiguous, NotLogged, PredictionLog, Unreachable
 from tests.postgres import running_postgres
 
 ROW = {"version": "3", "prediction": 8, "confidence": 0.9, "uncertain": True, "reason": "low_confidence"}
@@ -39,7 +39,7 @@ def opened(key: str = "", max_rows: int = 1000) -> Iterator[PredictionLog]:
 
 def answered(pictures: int = 1, who: str = "address 10.0.0.7", models: tuple[str, ...] = ("mlp", "cnn")) -> Answered:
     pixels = np.random.default_rng(0).integers(0, 256, (pictures, 28, 28), np.uint8)
-    answers = [[VERDICT({**ROW, "model": model}) for _ in range(pictures)] for model in models]
+    answers = [[kept_fields({**ROW, "model": model}) for _ in range(pictures)] for model in models]
     return Answered(new_request_id(), "mnist", "/compare", who, time.time(), 1.5, pixels.tobytes(), answers)
 
 

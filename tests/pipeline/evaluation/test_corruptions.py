@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt, plasma
+from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt, plasma, vary
 from pipeline.evaluation.ood_samples import KINDS, make_ood_samples
-from pipeline.evaluation.variations import vary
 from tests.conftest import drawn_digits
 
 IMAGES = drawn_digits(3)[0]

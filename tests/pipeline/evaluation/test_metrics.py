@@ -1,5 +1,8 @@
 """Metrics of one model, against values computed by hand or by scikit-learn."""
 
+from pathlib import Path
+from typing import cast
+
 import numpy as np
 import pytest
 import scipy.special
@@ -9,6 +12,7 @@ from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import Split
 from pipeline.evaluation import metrics
 from pipeline.params import load_params
+from recognition.classifier import Classifier
 
 PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]], np.float32)
 LABELS = np.array([0, 1, 1, 2])
@@ -66,3 +70,21 @@ def test_rounding_keeps_six_decimals() -> None:
 def test_the_contested_labels_of_mnist_are_test_images() -> None:
     contested = load_dataset("mnist").contested_labels
     assert len(set(contested)) == 15 and max(contested) < 10_000
+
+
+def test_the_cost_is_measured_on_single_images(tmp_path: Path) -> None:
+    class Recorder:
+        shapes: list[tuple[int, ...]] = []  # noqa: RUF012
+
+        def probabilities(self, images: np.ndarray) -> np.ndarray:
+            self.shapes.append(images.shape)
+            return np.zeros((len(images), 10))
+
+    (tmp_path / "model.tflite").write_bytes(b"12345")
+    run = {"parameters": 7, "multiply_adds": 9, "export": {"format": "int8"}}
+    recorder = Recorder()
+    images = np.zeros((2, 28, 28), np.uint8)
+    cost = metrics.measure_cost(tmp_path / "model.tflite", cast(Classifier, recorder), run, images, 5)
+    assert recorder.shapes == [(1, 28, 28)] * 5
+    assert (cost["parameters"], cost["multiply_adds"], cost["bytes"], cost["format"]) == (7, 9, 5, "int8")
+    assert 0 < cost["latency_median_us"] <= cost["latency_p99_us"]

@@ -196,6 +196,18 @@ def test_a_store_made_anew_begins_without_a_champion(make_version) -> None:
     assert champion.champion_state(open_database(), MODEL) == champion.ChampionState(None, 1)
 
 
+def test_a_repeated_refusal_against_the_same_champion_is_recorded_once(make_version) -> None:
+    engine, (first, second) = open_database(), (make_version("cnn") for _ in range(2))
+    promote(first)
+    state = champion.champion_state(engine, MODEL)
+    for reason in ("not better", "not better", "may be worse"):
+        champion.refuse(engine, MODEL, second, state, reason)
+    champion.refuse(engine, MODEL, second, champion.ChampionState("7", 1), "not better")
+    refused = [row for row in promotions.history(engine, MODEL) if row["event"] == "refused"]
+    assert [(row["version"], row["champion_before"]) for row in refused] == [("2", "1"), ("2", "7")]
+    assert versions.by_number(MODEL, "2").tags["refused"] == "not better"
+
+
 def test_a_demotion_by_a_user_counts_until_the_version_is_champion_again(make_version) -> None:
     first, second, third = (make_version("cnn") for _ in range(3))
     promote(first)

@@ -1,4 +1,4 @@
-"""The reference models: built as described, trained for real on few images, tracked, and written for the comparison."""
+"""Reference models: built as described, trained on few images, tracked in MLflow, written for the comparison."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from pipeline.data.datasets import load_dataset
 from pipeline.data.idx import RAW_FILES, write_idx
 from pipeline.files import read_json, write_json
 from pipeline.paths import REFERENCES, ROOT
-from pipeline.reporting.comparison import load_references as drawn_references
+from pipeline.reporting.comparison import load_references as compared_references
 from pipeline.training import architectures, references
 from pipeline.training.references import load_references
 from tests.conftest import drawn_digits
@@ -27,7 +27,7 @@ PARAMETERS = {  # counted by hand from the descriptions
 
 @pytest.fixture
 def raw(workspace, monkeypatch):
-    """Raw files of MNIST's form and an own store for runs."""
+    """Raw files in MNIST's format and an empty store for runs."""
     monkeypatch.setattr(tracking, "checkout", lambda: workspace)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr("pipeline.train.tf.config.threading.set_intra_op_parallelism_threads", lambda count: None)
@@ -40,7 +40,7 @@ def raw(workspace, monkeypatch):
     return workspace
 
 
-def test_some_are_trained_tracked_and_written_for_the_comparison(raw, capsys) -> None:
+def test_selected_models_are_trained_tracked_and_written(raw, capsys) -> None:
     references.main(["--quick", "mlp-64", "cnn-32-64-dropout"], standalone_mode=False)
     content = read_json(raw / "docs" / "references.json")
     rows = {row["name"]: row for row in content["models"]}
@@ -48,10 +48,10 @@ def test_some_are_trained_tracked_and_written_for_the_comparison(raw, capsys) ->
     row = rows["mlp-64"]
     assert row["parameters"] == 784 * 64 + 64 + 64 * 10 + 10 and row["multiply_adds"] == 784 * 64 + 64 * 10
     assert 0 <= row["accuracy"] <= 1 and row["bytes"] > 50_000 and row["stated"] == "about 95%"
-    said = capsys.readouterr().out
-    assert f"mlp-64: {row['accuracy']:.2%} of 300 test images right (stated: about 95%)" in said
+    line = f"mlp-64: {row['accuracy']:.2%} of 300 test images correct (published: about 95%)"
+    assert line in capsys.readouterr().out
     page = (raw / "docs" / "references.md").read_text()
-    assert "not to be kept" in page and f"| mlp-64 | about 95% | {100 * row['accuracy']:.2f}% |" in page
+    assert "`--quick`" in page and f"| mlp-64 | about 95% | {100 * row['accuracy']:.2f}% |" in page
     client = tracking.connect()
     runs = client.search_runs([client.get_experiment_by_name("mnist").experiment_id])
     assert {run.info.run_name: run.data.metrics["test.accuracy"] for run in runs} == {
@@ -60,47 +60,47 @@ def test_some_are_trained_tracked_and_written_for_the_comparison(raw, capsys) ->
     assert all(run.data.tags["reference"] == run.info.run_name for run in runs)
 
 
-def test_what_was_measured_stays_when_others_are_trained_and_stands_beside_ours(raw, monkeypatch) -> None:
+def test_earlier_results_are_kept_and_our_models_are_added(raw, monkeypatch) -> None:
     measured: dict[str, Any] = {
         "described": "", "open": None, "stated": "none", "accuracy": 0.5, "cpu_seconds": 1, "seconds": 1,
-        "precision": "float32", "parameters": 1, "multiply_adds": 1, "bytes": 1000, "dataset": "MNIST",
+        "precision": "float32", "parameters": 1, "multiply_adds": 1, "bytes": 1000,
     }  # fmt: skip
-    monkeypatch.setattr(references, "train_one", lambda name, *rest: {"name": name, **measured})
+    monkeypatch.setattr(references, "train", lambda *arguments: measured)
     references.main(["cnn-32-64"], standalone_mode=False)
     references.main(["mlp-128"], standalone_mode=False)
     assert [row["name"] for row in read_json(raw / "docs" / "references.json")["models"]] == ["mlp-128", "cnn-32-64"]
-    assert ", ours" not in (raw / "docs" / "references.md").read_text()
+    assert "(this project)" not in (raw / "docs" / "references.md").read_text()
     write_json(raw / "reports" / "cnn" / "metrics.json", {"test": {"accuracy": 0.9876}})
     write_json(raw / "models" / "cnn" / "run.json", {"cpu_seconds": 77})
     write_json(raw / "evaluations" / "cnn" / "cost.json", {"parameters": 5, "multiply_adds": 6, "bytes": 7000})
     references.main(["--table"], standalone_mode=False)
     page = (raw / "docs" / "references.md").read_text()
-    assert "| **cnn, ours** | | 98.76% | 77 | 5 | 6 | 7 kB |" in page and "| mlp-128 | none | 50.00% |" in page
+    assert "| **cnn** (this project) | | 98.76% | 77 | 5 | 6 | 7 kB |" in page and "| mlp-128 | none | 50.00% |" in page
 
 
-def test_an_unknown_name_lists_the_known(raw) -> None:
-    with pytest.raises(PipelineError, match=r"mlp-63 is unknown; known are mlp-128, mlp-64"):
+def test_an_unknown_name_is_an_error_with_the_known_names(raw) -> None:
+    with pytest.raises(PipelineError, match="unknown model mlp-63; known: mlp-128, mlp-64"):
         references.main(["mlp-63"], standalone_mode=False)
 
 
 @pytest.mark.parametrize("name", load_references())
-def test_each_is_built_as_described(name: str) -> None:
+def test_a_reference_is_built_as_described(name: str) -> None:
     settings = load_references()[name]
     network = architectures.build(settings.architecture, 10, settings.arguments)
     assert network.count_params() == PARAMETERS.get(name, network.count_params())
     assert ("convolution" in settings.described) == name.startswith("cnn")
 
 
-def test_the_comparison_is_made_anew_when_others_were_measured() -> None:
+def test_the_comparison_depends_on_the_references() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     assert REFERENCES.relative_to(ROOT).as_posix() in stages["compare"]["deps"]
 
 
-def test_the_tracked_file_was_measured_in_full_and_is_what_the_page_shows() -> None:
+def test_the_tracked_results_are_complete_and_in_the_page() -> None:
     content = read_json(REFERENCES)
     names = [row["name"] for row in content["models"]]
     assert not content["quick"] and names == list(load_references())
-    drawn = drawn_references(load_dataset("mnist"))
-    assert all(0.9 < row["accuracy"] < 1 and row["multiply_adds"] > 0 and row["kilobytes"] > 0 for row in drawn)
+    drawn = compared_references(load_dataset("mnist"))
+    assert all(0.9 < row["accuracy"] < 1 and row["multiply_adds"] > 0 and row["bytes"] > 0 for row in drawn)
     page = (ROOT / "docs" / "references.md").read_text()
     assert all(f"{100 * row['accuracy']:.2f}%" in page for row in drawn)

@@ -1,14 +1,15 @@
-"""Override files: applied to params.yaml with its comments kept, refused when they would break it, or given to DVC."""
+"""Parameter profiles: applied to params.yaml without losing comments, rejected if invalid, printed for DVC."""
 
 import shlex
 
+import click
 import pytest
 import yaml
 
 from pipeline.console import PipelineError
-from pipeline.params import load_params
+from pipeline.params import load_params, read_yaml
 from pipeline.paths import PARAMS, ROOT
-from pipeline.training import architectures, override
+from pipeline.training import architectures, profiles
 
 
 @pytest.fixture
@@ -18,9 +19,9 @@ def params(tmp_path):
     return path
 
 
-def test_named_values_change_and_all_else_stays(params) -> None:
+def test_a_profile_changes_its_values_only(params) -> None:
     before = yaml.safe_load(params.read_text())
-    override.apply({"models": {"cnn": {"epochs": 33, "arguments": {"dropout": 0.2}}}}, params)
+    profiles.apply({"models": {"cnn": {"epochs": 33, "arguments": {"dropout": 0.2}}}}, params)
     after = load_params(params).models["cnn"]
     assert after.epochs == 33 and after.arguments == {**before["models"]["cnn"]["arguments"], "dropout": 0.2}
     content = yaml.safe_load(params.read_text())
@@ -31,34 +32,45 @@ def test_named_values_change_and_all_else_stays(params) -> None:
     assert [line.split("#")[1] for line in params.read_text().splitlines() if "#" in line] == comments
 
 
-def test_what_params_do_not_know_is_refused_and_changes_nothing(params) -> None:
+def test_an_unknown_key_is_rejected_and_changes_nothing(params) -> None:
     before = params.read_text()
     with pytest.raises(PipelineError, match=r"models\.cnn\.epoch: .*not permitted"):
-        override.apply({"models": {"cnn": {"epoch": 33}}}, params)
+        profiles.apply({"models": {"cnn": {"epoch": 33}}}, params)
     assert params.read_text() == before
 
 
-def test_arguments_for_dvc_say_the_same() -> None:
+def test_arguments_for_dvc_contain_the_same_changes() -> None:
     changes = {"models": {"cnn": {"epochs": 3, "arguments": {"filters": [4, 8, 8, 8]}, "precision": "float32"}}}
-    words = shlex.split(override.arguments(changes))
-    assert words == [
+    options = shlex.split(profiles.arguments(changes))
+    assert options == [
         "-S", "++models.cnn.epochs=3", "-S", "++models.cnn.arguments.filters=[4,8,8,8]",
         "-S", "++models.cnn.precision=float32",
     ]  # fmt: skip
 
 
-def test_a_file_that_is_missing_or_no_mapping_is_named(tmp_path) -> None:
-    with pytest.raises(PipelineError, match=r"none.yaml is missing"):
-        override.read(tmp_path / "none.yaml")
+def test_a_missing_or_invalid_file_is_an_error(tmp_path) -> None:
+    with pytest.raises(click.BadParameter, match=r"none\.yaml' does not exist"):
+        profiles.main([str(tmp_path / "none.yaml")], standalone_mode=False)
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(PipelineError, match="must be a mapping"):
-        override.read(tmp_path / "list.yaml")
+        profiles.main([str(tmp_path / "list.yaml")], standalone_mode=False)
+
+
+def test_the_command_prints_options_or_changes_params(params, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(profiles.apply, "__defaults__", (params,))
+    before, profile = params.read_text(), params.with_name("profile.yaml")
+    profile.write_text("models: {mlp: {epochs: 7}}\n")
+    profiles.main(["--arguments", str(profile)], standalone_mode=False)
+    assert capsys.readouterr().out == "-S ++models.mlp.epochs=7\n" and params.read_text() == before
+    profiles.main([str(profile)], standalone_mode=False)
+    assert load_params(params).models["mlp"].epochs == 7
+    assert "models.mlp.epochs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_repositorys_profiles_fit_its_params_and_build(path, params) -> None:
+def test_the_profiles_of_the_repository_apply_and_build(path, params) -> None:
     before = load_params(params)
-    override.apply(override.read(path), params)
+    profiles.apply(read_yaml(path), params)
     changed = load_params(params)
     assert changed != before
     for settings in changed.models.values():
