@@ -155,7 +155,7 @@ def write_best(study: optuna.Study, parent: str, params: Params) -> None:
     path = PROFILES / f"sweep-{name}.yaml"
     head = f"# Trial {best.number} of {study.study_name}: validation accuracy {best.value:.4f}\n"
     write_text(path, head + yaml.safe_dump(changes, sort_keys=False))
-    with rc_context(), warnings.catch_warnings(action="ignore"):  # plot_slice sets a global style, and warns
+    with rc_context(), warnings.catch_warnings(action="ignore"):  # plot_slice sets its own style
         client.log_figure(parent, np.ravel(plot_slice(study))[0].figure, "search.png")
     client.log_text(parent, path.read_text(), path.name)
     client.log_metric(parent, "best_val_accuracy", best.value)

@@ -1,25 +1,26 @@
-// Every model's answer beside the drawing: the pixels they saw, the verdict in words, and a card with ten bars each.
+// Prediction results: the model input, a summary, and one card with a probability bar per class for each model.
+import { IMAGE_SIZE } from "./drawing.js";
 import { TEXT } from "./texts.js";
 
-const at = (id) => document.getElementById(id);
-const seen = at("seen").getContext("2d");
-const element = (tag, name, text = "") => Object.assign(document.createElement(tag), { className: name, textContent: text });
+const byId = (id) => document.getElementById(id);
+const inputContext = byId("seen").getContext("2d");
+const element = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
 
-/** Whether the classes are the ten digits: samples and numbers make sense for these alone. */
+/** Returns whether the classes are the ten digits. Sample digits and number mode require this. */
 export const areDigits = (classes) => classes.every((name, i) => name === String(i));
 
-/** The colour of the model at that place of `params.yaml`, wherever it appears. */
-export const colour = (index) => `var(--model-${index % 6})`;
+/** Returns the CSS colour of a model. `index`: position of the model in `params.yaml`. */
+export const modelColour = (index) => `var(--model-${index % 6})`;
 
 export class Answers {
   /** `model`: the body of GET /model. */
   constructor(model) {
     this.classes = model.classes;
     this.cards = {};
-    at("models").replaceChildren();
+    byId("models").replaceChildren();
     Object.entries(model.models).forEach(([name, { version }], index) => {
       const card = element("article", "model");
-      card.style.setProperty("--colour", colour(index));
+      card.style.setProperty("--colour", modelColour(index));
       const head = element("h2", "", name);
       head.append(element("small", "", TEXT.version(version, name === model.champion)));
       const bars = element("ol", "bars");
@@ -34,60 +35,60 @@ export class Answers {
       const digit = element("p", "digit");
       const note = element("p", "note");
       card.append(head, digit, note, bars);
-      at("models").append(card);
+      byId("models").append(card);
       this.cards[name] = { card, digit, note, rows };
     });
     this.clear();
   }
 
   clear() {
-    this.empty();
-    at("detail").textContent = areDigits(this.classes) ? TEXT.startDetail : TEXT.startOther;
-    this.verdict(TEXT.start);
+    this.clearCards();
+    byId("detail").textContent = areDigits(this.classes) ? TEXT.startDetail : TEXT.startOther;
+    this.showSummary(TEXT.start);
   }
 
-  /** No answers on the cards: what stood there belongs to another drawing. */
-  empty() {
-    this.pixels();
-    for (const name of Object.keys(this.cards)) this.fill(name, "", "");
+  /** Clear the cards and the model input, which belong to an earlier drawing. */
+  clearCards() {
+    this.showPixels();
+    for (const name of Object.keys(this.cards)) this.fillCard(name, "", "");
   }
 
-  /** `answer`: the body of /compare, `milliseconds`: how long it took. */
+  /** Show a response of POST /compare. `milliseconds`: latency of the request. */
   show({ pixels, results, champion }, milliseconds) {
-    this.pixels(pixels.flat());
+    this.showPixels(pixels.flat());
     const name = (answer) => this.classes[answer.prediction];
     for (const [model, answer] of Object.entries(results)) {
-      this.fill(model, answer.reason === "blank" ? "" : name(answer), this.doubt(answer) ?? TEXT.confident(answer.confidence), answer);
+      this.fillCard(model, answer.reason === "blank" ? "" : name(answer), this.uncertaintyText(answer) ?? TEXT.confident(answer.confidence), answer);
     }
     const answers = Object.values(results);
-    const said = new Set(answers.map((answer) => answer.prediction));
-    const doubt = this.doubt(results[champion]);
-    if (results[champion].reason === "blank") this.verdict(TEXT.start, "doubt");
-    else if (said.size > 1) this.verdict(TEXT.disagree, "split");
-    else this.verdict(TEXT.agree(name(answers[0]), answers.length), doubt ? "doubt" : "agree");
-    const says = Object.entries(results).map(([model, answer]) => TEXT.says(model, name(answer)));
-    const words = said.size > 1 ? TEXT.disagreeDetail(says, champion) : doubt && results[champion].reason !== "blank" ? `${doubt}.` : "";
-    at("detail").textContent = `${words} ${TEXT.answered(milliseconds)}`.trim();
+    const predictions = new Set(answers.map((answer) => answer.prediction));
+    const uncertainty = this.uncertaintyText(results[champion]);
+    if (results[champion].reason === "blank") this.showSummary(TEXT.start, "uncertain");
+    else if (predictions.size > 1) this.showSummary(TEXT.disagree, "disagree");
+    else this.showSummary(TEXT.agree(name(answers[0]), answers.length), uncertainty ? "uncertain" : "agree");
+    const predictionTexts = Object.entries(results).map(([model, answer]) => TEXT.says(model, name(answer)));
+    const detail = predictions.size > 1 ? TEXT.disagreeDetail(predictionTexts, champion) : uncertainty && results[champion].reason !== "blank" ? `${uncertainty}.` : "";
+    byId("detail").textContent = `${detail} ${TEXT.answered(milliseconds)}`.trim();
   }
 
-  /** Why an answer is uncertain, in words; null where it is not. */
-  doubt({ reason, probabilities }) {
+  /** Returns the reason for an uncertain prediction as text, or null for a certain prediction. */
+  uncertaintyText({ reason, probabilities }) {
     if (!reason) return null;
     const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
-    const words = (!areDigits(this.classes) && TEXT.doubtOther[reason]) || TEXT.doubt[reason];
-    return words(this.classes[order[0]], this.classes[order[1]]);
+    const text = (!areDigits(this.classes) && TEXT.doubtOther[reason]) || TEXT.doubt[reason];
+    return text(this.classes[order[0]], this.classes[order[1]]);
   }
 
-  verdict(text, kind = "") {
-    if (at("verdict").textContent !== text) at("verdict").textContent = text; // a screen reader says what changed, once
-    at("result").dataset.kind = kind;
+  showSummary(text, kind = "") {
+    if (byId("verdict").textContent !== text) byId("verdict").textContent = text; // an unchanged text would be announced again
+    byId("result").dataset.kind = kind;
   }
 
-  fill(model, text, note, answer = null) {
-    const { card, digit, note: line, rows } = this.cards[model];
+  fillCard(model, text, note, answer = null) {
+    const { card, digit, note: noteElement, rows } = this.cards[model];
     digit.textContent = text || "–";
     digit.classList.toggle("long", text.length > 2);
-    line.textContent = note;
+    noteElement.textContent = note;
     card.classList.toggle("uncertain", Boolean(answer?.uncertain));
     card.classList.toggle("empty", !text);
     rows.forEach((row, i) => {
@@ -98,24 +99,24 @@ export class Answers {
     });
   }
 
-  /** Show 784 grey values, or none. */
-  pixels(values = []) {
-    const image = seen.createImageData(28, 28);
-    for (let i = 0; i < 784; i++) image.data.set([values[i] ?? 0, values[i] ?? 0, values[i] ?? 0, 255], 4 * i);
-    seen.putImageData(image, 0, 0);
+  /** Show the model input. `values`: 784 grey values in 0..255; an empty list clears it. */
+  showPixels(values = []) {
+    const image = inputContext.createImageData(IMAGE_SIZE, IMAGE_SIZE);
+    for (let i = 0; i < IMAGE_SIZE ** 2; i++) image.data.set([values[i] ?? 0, values[i] ?? 0, values[i] ?? 0, 255], 4 * i);
+    inputContext.putImageData(image, 0, 0);
   }
 }
 
-/** What is wrong, in the place of the verdict; `trouble` as raised by service.js. */
-export function showTrouble({ kind, message, seconds }, known) {
-  const words = {
+/** Show a ServiceError in place of the summary. `keySent`: whether the request contained an API key. */
+export function showError({ kind, message, seconds }, keySent) {
+  const [summary, detail] = {
     gone: [TEXT.gone, TEXT.goneDetail],
     starting: [TEXT.starting, TEXT.startingDetail],
     many: [TEXT.many, TEXT.manyDetail(seconds)],
-    key: [known ? TEXT.keyWrong : TEXT.key, TEXT.keyDetail],
+    key: [keySent ? TEXT.keyWrong : TEXT.key, TEXT.keyDetail],
     refused: [TEXT.refused, message || TEXT.unreadable],
   }[kind];
-  if (at("verdict").textContent !== words[0]) at("verdict").textContent = words[0];
-  at("detail").textContent = words[1];
-  at("result").dataset.kind = "trouble";
+  if (byId("verdict").textContent !== summary) byId("verdict").textContent = summary;
+  byId("detail").textContent = detail;
+  byId("result").dataset.kind = "error";
 }

@@ -1,187 +1,187 @@
-// The page: connects the drawing to the service and to what is shown. Nothing in here waits while one draws.
-import { Answers, areDigits, colour, showTrouble } from "./answers.js";
+// Entry point of the page: connects the drawing, the service and the views. Drawing never waits for a response.
+import { Answers, areDigits, modelColour, showError } from "./answers.js";
 import { Drawing } from "./drawing.js";
-import { Why } from "./explain.js";
+import { Explanation } from "./explain.js";
 import { Feedback } from "./feedback.js";
 import { Network } from "./network.js";
 import { showBoxes, showNumber } from "./number.js";
-import { ask, curl, hasKey, keepKey } from "./service.js";
+import { curlCommand, fetchJson, hasKey, storeKey } from "./service.js";
 import { DIGITS } from "./strokes.js";
 import { fillTexts, TEXT } from "./texts.js";
 
-const at = (id) => document.getElementById(id);
-const AFTER_STROKE = 30; // ms from the end of a stroke to asking; in number mode more, for the next digit follows
-const AFTER_DIGIT = 250;
-const WHILE_DRAWING = 200; // ms between two questions within a stroke
-const AGAIN = 2000; // ms until a service that does not answer is asked again
-const MOST_BYTES = 1_900_000; // of a picture: larger ones are made smaller here, for the service refuses 2 MB
-const MOST_SIDE = 1600; // pixels, of a picture that is made smaller
+const byId = (id) => document.getElementById(id);
+const STROKE_DELAY = 30; // ms from the end of a stroke to the request
+const NUMBER_DELAY = 250; // ms, the same in number mode; longer, because another digit usually follows
+const DRAFT_INTERVAL = 200; // ms between two requests during a stroke
+const RETRY_DELAY = 2000; // ms until the next request when the service does not respond
+const MAX_UPLOAD_BYTES = 1_900_000; // larger images are downscaled before the upload; the service accepts at most 2 MB
+const MAX_UPLOAD_SIDE = 1600; // pixels, of a downscaled image
 
-const drawing = new Drawing(at("pad"));
+const drawing = new Drawing(byId("pad"));
 let model = null; // body of GET /model
-let answers, why, network, feedback;
+let answers, explanation, network, feedback;
 let mode = "digit";
 let timer = 0;
-let request = null; // the one under way
-let drafting = false; // the drawing goes on
-let pause = 0; // the time before which the service is left in peace
+let activeRequest = null; // AbortController of the current request
+let drafting = false; // a stroke is in progress
+let retryTime = 0; // no request is sent before this time
 
 fillTexts();
-hint();
+updateHint();
 document.body.classList.remove("loading");
 refresh();
 
 async function load(signal) {
-  model = (await ask("model", { signal })).content;
+  model = (await fetchJson("model", { signal })).content;
   answers = new Answers(model);
-  why = new Why(model, () => (drawing.blank || mode === "number" ? null : drawing.content()), trouble);
+  explanation = new Explanation(model, () => (drawing.blank || mode === "number" ? null : drawing.imageBlob()), handleError);
   network = new Network(model.classes);
-  feedback = new Feedback(model.classes, trouble);
+  feedback = new Feedback(model.classes, handleError);
   const digits = areDigits(model.classes);
-  if (!digits) at("modes").hidden = at("samples").hidden = true;
-  at("cards-links").replaceChildren(
+  if (!digits) byId("modes").hidden = byId("samples").hidden = true;
+  byId("cards-links").replaceChildren(
     ...Object.keys(model.models).map((name) => Object.assign(document.createElement("a"), { href: `cards/${name}`, textContent: TEXT.card(name) })),
   );
-  title();
+  updateTitle();
 }
 
-/** Ask for what is drawn now and show the answer; whatever goes wrong is said and tried again. */
+/** Request predictions for the current drawing and show them. Errors are shown, and the request is retried. */
 async function refresh() {
   clearTimeout(timer);
   timer = 0;
-  const wait = pause - performance.now();
-  if (wait > 0) return later(wait);
-  if (drafting && request) return later(); // let it answer: while drawing, an older answer is better than none
-  request?.abort();
-  const mine = (request = new AbortController());
+  const wait = retryTime - performance.now();
+  if (wait > 0) return schedule(wait);
+  if (drafting && activeRequest) return schedule(); // do not abort during a stroke: an older prediction is better than none
+  activeRequest?.abort();
+  const controller = (activeRequest = new AbortController());
   try {
-    if (!model) await load(mine.signal);
-    at("key").hidden = true;
-    if (drawing.blank) nothing();
-    else await (mode === "digit" ? compare(mine.signal) : readNumber(mine.signal));
+    if (!model) await load(controller.signal);
+    byId("key").hidden = true;
+    if (drawing.blank) showBlank();
+    else await (mode === "digit" ? compare(controller.signal) : readNumber(controller.signal));
   } catch (error) {
     if (error.name === "AbortError") return;
-    answers?.empty();
-    trouble(error);
+    answers?.clearCards();
+    handleError(error);
   } finally {
-    if (request === mine) request = null;
+    if (activeRequest === controller) activeRequest = null;
   }
 }
 
-function later(milliseconds = WHILE_DRAWING) {
+function schedule(milliseconds = DRAFT_INTERVAL) {
   clearTimeout(timer);
   if (milliseconds < Infinity) timer = setTimeout(refresh, milliseconds);
 }
 
 async function compare(signal) {
-  const body = drawing.content();
+  const body = drawing.imageBlob();
   const draft = drafting;
-  const begun = performance.now();
-  const { content, headers } = await ask("compare", { body, type: body.type, signal, draft });
-  answers.show(content, performance.now() - begun);
+  const started = performance.now();
+  const { content, headers } = await fetchJson("compare", { body, type: body.type, signal, draft });
+  answers.show(content, performance.now() - started);
   if (draft) return;
-  feedback.reveal(headers.get("digits-logged") === "pixels");
-  feedback.about(content.request_id);
+  feedback.setVisible(headers.get("digits-logged") === "pixels");
+  feedback.setRequest(content.request_id);
   network.show(content.pixels.flat());
-  why.renew(content.pixels.flat());
-  at("copy").disabled = false;
+  explanation.update(content.pixels.flat());
+  byId("copy").disabled = false;
 }
 
 async function readNumber(signal) {
-  const body = drawing.content();
-  const extent = drawing.extent();
-  const begun = performance.now();
+  const body = drawing.imageBlob();
+  const size = drawing.imageSize();
+  const started = performance.now();
   const names = Object.keys(model.models);
-  const found = await Promise.all(names.map((name) => ask(`predict_number?model=${name}`, { body, type: body.type, signal })));
-  const readings = Object.fromEntries(names.map((name, i) => [name, found[i].content]));
-  showNumber(answers, readings, model.champion, performance.now() - begun);
-  showBoxes(readings[model.champion].digits, extent, model.classes, colour(names.indexOf(model.champion)));
+  const responses = await Promise.all(names.map((name) => fetchJson(`predict_number?model=${name}`, { body, type: body.type, signal })));
+  const readings = Object.fromEntries(names.map((name, i) => [name, responses[i].content]));
+  showNumber(answers, readings, model.champion, performance.now() - started);
+  showBoxes(readings[model.champion].digits, size, model.classes, modelColour(names.indexOf(model.champion)));
 }
 
-function nothing() {
+function showBlank() {
   answers.clear();
-  why.clear();
+  explanation.clear();
   network.show(null);
-  feedback.about(null);
-  at("copy").disabled = true;
+  feedback.setRequest(null);
+  byId("copy").disabled = true;
 }
 
-function trouble(error) {
-  if (!error.kind) throw error; // a mistake of ours belongs into the console
-  showTrouble(error, hasKey());
-  at("key").hidden = error.kind !== "key";
-  const wait = { gone: AGAIN, starting: AGAIN, many: 1000 * error.seconds, key: Infinity }[error.kind];
+function handleError(error) {
+  if (!error.kind) throw error; // a programming error: report it in the console
+  showError(error, hasKey());
+  byId("key").hidden = error.kind !== "key";
+  const wait = { gone: RETRY_DELAY, starting: RETRY_DELAY, many: 1000 * error.seconds, key: Infinity }[error.kind];
   if (!wait) return;
-  pause = performance.now() + wait;
-  later(wait);
+  retryTime = performance.now() + wait;
+  schedule(wait);
 }
 
 drawing.addEventListener("draft", () => {
   drafting = true;
-  hint();
+  updateHint();
   showBoxes();
   network?.show(drawing.preview());
-  if (mode === "digit" && model) timer ||= setTimeout(refresh, WHILE_DRAWING);
+  if (mode === "digit" && model) timer ||= setTimeout(refresh, DRAFT_INTERVAL);
 });
 drawing.addEventListener("change", () => {
   drafting = false;
-  hint();
-  picture();
+  updateHint();
+  updatePicture();
   showBoxes();
-  at("undo").disabled = drawing.now === 0;
-  at("redo").disabled = drawing.now === drawing.states.length - 1;
-  at("clear").disabled = drawing.blank;
-  at("copied").textContent = "";
-  feedback?.about(null); // until the new answer is there
-  later(drawing.blank ? 0 : mode === "digit" ? AFTER_STROKE : AFTER_DIGIT);
+  byId("undo").disabled = drawing.index === 0;
+  byId("redo").disabled = drawing.index === drawing.states.length - 1;
+  byId("clear").disabled = drawing.blank;
+  byId("copied").textContent = "";
+  feedback?.setRequest(null); // until the new response arrives
+  schedule(drawing.blank ? 0 : mode === "digit" ? STROKE_DELAY : NUMBER_DELAY);
 });
 drawing.addEventListener("pen", () => {
-  const { key, canvas } = drawing;
+  const { keyboardPen, canvas } = drawing;
   const scale = canvas.clientHeight / 560;
-  at("pen").hidden = !canvas.matches(":focus-visible");
-  at("pen").classList.toggle("down", key.down);
-  at("pen").style.transform = `translate(${key.x * scale}px, ${key.y * scale}px)`;
-  const said = key.down ? TEXT.penDown : TEXT.penUp;
-  if (at("pen-state").textContent !== said) at("pen-state").textContent = said;
+  byId("pen").hidden = !canvas.matches(":focus-visible");
+  byId("pen").classList.toggle("down", keyboardPen.down);
+  byId("pen").style.transform = `translate(${keyboardPen.x * scale}px, ${keyboardPen.y * scale}px)`;
+  const penState = keyboardPen.down ? TEXT.penDown : TEXT.penUp;
+  if (byId("pen-state").textContent !== penState) byId("pen-state").textContent = penState;
 });
 drawing.canvas.addEventListener("focus", () => drawing.dispatchEvent(new Event("pen")));
-drawing.canvas.addEventListener("blur", () => (at("pen").hidden = true));
+drawing.canvas.addEventListener("blur", () => (byId("pen").hidden = true));
 
-function hint() {
-  at("hint").textContent = drawing.blank ? (mode === "digit" ? TEXT.hint : TEXT.hintNumber) : "";
+function updateHint() {
+  byId("hint").textContent = drawing.blank ? (mode === "digit" ? TEXT.hint : TEXT.hintNumber) : "";
 }
-function title() {
-  const words = areDigits(model.classes) ? (mode === "digit" ? TEXT.title : TEXT.titleNumber) : TEXT.titleOther(model.dataset);
-  document.title = words;
-  document.querySelector("h1").textContent = words;
+function updateTitle() {
+  const text = areDigits(model.classes) ? (mode === "digit" ? TEXT.title : TEXT.titleNumber) : TEXT.titleOther(model.dataset);
+  document.title = text;
+  document.querySelector("h1").textContent = text;
 }
-function picture() {
+function updatePicture() {
   const { picture } = drawing.state;
-  at("picture").hidden = !picture;
-  if (picture && at("picture").src !== picture.url) at("picture").src = picture.url;
+  byId("picture").hidden = !picture;
+  if (picture && byId("picture").src !== picture.url) byId("picture").src = picture.url;
 }
 
-for (const button of at("modes").children) {
+for (const button of byId("modes").children) {
   button.addEventListener("click", () => {
     if (mode === button.value) return;
     mode = button.value;
-    for (const other of at("modes").children) other.setAttribute("aria-pressed", other === button);
+    for (const other of byId("modes").children) other.setAttribute("aria-pressed", other === button);
     document.body.classList.toggle("number", mode === "number");
-    at("why").hidden = at("inside").hidden = at("samples").hidden = mode === "number";
-    feedback?.reveal(false);
+    byId("why").hidden = byId("inside").hidden = byId("samples").hidden = mode === "number";
+    feedback?.setVisible(false);
     if (model) {
-      title();
+      updateTitle();
       answers.clear();
     }
     drawing.clear();
-    hint();
+    updateHint();
   });
 }
 
-at("undo").addEventListener("click", () => drawing.go(-1));
-at("redo").addEventListener("click", () => drawing.go(1));
-at("clear").addEventListener("click", () => drawing.clear());
-at("undo").disabled = at("redo").disabled = at("clear").disabled = true;
+byId("undo").addEventListener("click", () => drawing.go(-1));
+byId("redo").addEventListener("click", () => drawing.go(1));
+byId("clear").addEventListener("click", () => drawing.clear());
+byId("undo").disabled = byId("redo").disabled = byId("clear").disabled = true;
 addEventListener("keydown", (event) => {
   if (!(event.ctrlKey || event.metaKey) || event.altKey || event.target.matches("input")) return;
   const key = event.key.toLowerCase();
@@ -204,54 +204,54 @@ DIGITS.forEach((strokes, digit) => {
   }
   button.append(svg);
   button.addEventListener("click", () => drawing.play(strokes));
-  at("samples").append(button);
+  byId("samples").append(button);
 });
 
-async function open(file) {
+async function openImage(file) {
   if (!file) return;
   let blob = file;
-  const bitmap = await createImageBitmap(file).catch(() => null); // null: the service will say what is wrong with it
+  const bitmap = await createImageBitmap(file).catch(() => null); // null: the service reports why the image is invalid
   let [width, height] = [bitmap?.width ?? 1, bitmap?.height ?? 1];
-  if (bitmap && file.size > MOST_BYTES) {
-    const scale = Math.min(1, MOST_SIDE / Math.max(width, height));
+  if (bitmap && file.size > MAX_UPLOAD_BYTES) {
+    const scale = Math.min(1, MAX_UPLOAD_SIDE / Math.max(width, height));
     const canvas = Object.assign(document.createElement("canvas"), { width: Math.round(width * scale), height: Math.round(height * scale) });
     canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-    blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.9));
+    blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9));
     [width, height] = [canvas.width, canvas.height];
   }
-  drawing.show({ blob, width, height, url: URL.createObjectURL(blob) });
+  drawing.showPicture({ blob, width, height, url: URL.createObjectURL(blob) });
 }
-for (const input of [at("file"), at("shot")]) {
+for (const input of [byId("file"), byId("shot")]) {
   input.addEventListener("change", () => {
-    open(input.files[0]);
+    openImage(input.files[0]);
     input.value = "";
   });
 }
 addEventListener("paste", (event) => {
   const file = [...event.clipboardData.files].find(({ type }) => type.startsWith("image/"));
-  if (file) open(file);
+  if (file) openImage(file);
 });
 addEventListener("dragover", (event) => {
   event.preventDefault();
-  at("frame").classList.add("over");
+  byId("frame").classList.add("over");
 });
-addEventListener("dragleave", (event) => event.relatedTarget === null && at("frame").classList.remove("over"));
+addEventListener("dragleave", (event) => event.relatedTarget === null && byId("frame").classList.remove("over"));
 addEventListener("drop", (event) => {
   event.preventDefault();
-  at("frame").classList.remove("over");
-  open(event.dataTransfer.files[0]);
+  byId("frame").classList.remove("over");
+  openImage(event.dataTransfer.files[0]);
 });
 
-at("key").addEventListener("submit", (event) => {
+byId("key").addEventListener("submit", (event) => {
   event.preventDefault();
-  keepKey(at("key-field").value);
-  at("key-field").value = "";
-  pause = 0;
+  storeKey(byId("key-field").value);
+  byId("key-field").value = "";
+  retryTime = 0;
   refresh();
 });
 
-at("copy").addEventListener("click", async () => {
-  const png = at("seen").toDataURL("image/png").split(",")[1];
-  const copied = await navigator.clipboard?.writeText(curl(png)).then(() => true, () => false);
-  at("copied").textContent = copied ? TEXT.copied : TEXT.notCopied;
+byId("copy").addEventListener("click", async () => {
+  const png = byId("seen").toDataURL("image/png").split(",")[1];
+  const copied = await navigator.clipboard?.writeText(curlCommand(png)).then(() => true, () => false);
+  byId("copied").textContent = copied ? TEXT.copied : TEXT.notCopied;
 });

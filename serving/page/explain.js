@@ -1,88 +1,89 @@
-// "Why": for each model the pixels that speak for a class and against it, laid over the digit.
-import { colour } from "./answers.js";
-import { ask } from "./service.js";
+// Explanations: for each model a map of the pixels that support or contradict a class, over the digit.
+import { modelColour } from "./answers.js";
+import { IMAGE_SIZE } from "./drawing.js";
+import { fetchJson } from "./service.js";
 import { TEXT } from "./texts.js";
 
-const at = (id) => document.getElementById(id);
-const CELL = 12; // canvas pixels for one of the 28
-const FAINT = 0.14; // of the strongest: below that nothing is drawn
-const LEAST = 1; // log-odds that fill a disc at least, so that noise does not look like a reason
+const byId = (id) => document.getElementById(id);
+const CELL = 12; // canvas pixels per pixel of the model input
+const MIN_WEIGHT = 0.14; // relative to the strongest evidence; weaker evidence is not drawn
+const MIN_SCALE = 1; // log-odds of a full disc are at least this, so that noise is not drawn as evidence
 
-export class Why {
-  /** `picture`: a function that gives what is to be explained, or null. `onTrouble`: told of what service.js raises. */
-  constructor(model, picture, onTrouble) {
-    Object.assign(this, { classes: model.classes, picture, onTrouble, chosen: null, last: null });
+export class Explanation {
+  /** `getImage`: returns the image to explain, or null. `onError`: receives errors of service.js. */
+  constructor(model, getImage, onError) {
+    Object.assign(this, { classes: model.classes, getImage, onError, chosenLabel: null, explanation: null });
     this.maps = {};
-    at("maps").replaceChildren();
+    byId("maps").replaceChildren();
     Object.keys(model.models).forEach((name, index) => {
       const figure = document.createElement("figure");
-      figure.style.setProperty("--colour", colour(index));
-      const canvas = Object.assign(document.createElement("canvas"), { width: 28 * CELL, height: 28 * CELL });
+      figure.style.setProperty("--colour", modelColour(index));
+      const canvas = Object.assign(document.createElement("canvas"), { width: IMAGE_SIZE * CELL, height: IMAGE_SIZE * CELL });
       canvas.setAttribute("role", "img");
       const caption = Object.assign(document.createElement("figcaption"), { textContent: name });
       figure.append(canvas, caption);
-      at("maps").append(figure);
+      byId("maps").append(figure);
       this.maps[name] = canvas;
     });
-    at("why-classes").replaceChildren(
+    byId("why-classes").replaceChildren(
       ...this.classes.map((name, label) => {
         const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
         button.addEventListener("click", () => {
-          this.chosen = label;
+          this.chosenLabel = label;
           this.explain();
         });
         return button;
       }),
     );
-    at("why").ontoggle = () => this.explain();
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.last && this.paint());
+    byId("why").ontoggle = () => this.explain();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.explanation && this.paint());
     this.clear();
   }
 
   clear() {
     this.request?.abort();
-    this.chosen = this.last = null;
-    at("why-say").textContent = TEXT.whyNothing;
-    this.press(null);
+    this.chosenLabel = this.explanation = null;
+    byId("why-say").textContent = TEXT.whyNothing;
+    this.markClass(null);
     for (const [name, canvas] of Object.entries(this.maps)) {
       canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
       canvas.setAttribute("aria-label", `${name}: ${TEXT.whyNothing}`);
     }
   }
 
-  /** A new answer is there: explain it, the champion's class first. */
-  renew(pixels) {
+  /** Explain a new prediction, for the class that the champion predicts. */
+  update(pixels) {
     this.pixels = pixels;
-    this.chosen = null;
+    this.chosenLabel = null;
     this.explain();
   }
 
   async explain() {
-    const content = this.picture();
-    if (!at("why").open || !content || !this.pixels) return;
+    const image = this.getImage();
+    if (!byId("why").open || !image || !this.pixels) return;
     this.request?.abort();
     this.request = new AbortController();
-    const path = this.chosen === null ? "explain" : `explain?label=${this.chosen}`;
+    const path = this.chosenLabel === null ? "explain" : `explain?label=${this.chosenLabel}`;
     try {
-      const answer = await ask(path, { body: content, type: content.type, signal: this.request.signal });
-      this.last = answer.content;
+      const response = await fetchJson(path, { body: image, type: image.type, signal: this.request.signal });
+      this.explanation = response.content;
       this.paint();
-    } catch (trouble) {
-      if (trouble.name !== "AbortError") this.onTrouble(trouble);
+    } catch (error) {
+      if (error.name !== "AbortError") this.onError(error);
     }
   }
 
-  press(label) {
-    [...at("why-classes").children].forEach((button, i) => button.setAttribute("aria-pressed", i === label));
+  markClass(label) {
+    [...byId("why-classes").children].forEach((button, i) => button.setAttribute("aria-pressed", i === label));
   }
 
   paint() {
-    const { label, maps } = this.last;
+    const { label, maps } = this.explanation;
     const name = this.classes[label];
-    const style = getComputedStyle(at("why"));
+    const style = getComputedStyle(byId("why"));
     const colours = { ink: style.color, for: style.getPropertyValue("--for"), against: style.getPropertyValue("--against") };
-    this.press(label);
-    at("why-say").textContent = TEXT.whySay(name);
+    this.markClass(label);
+    byId("why-say").textContent = TEXT.whySay(name);
     for (const [model, map] of Object.entries(maps)) {
       const canvas = this.maps[model];
       if (!canvas) continue;
@@ -92,31 +93,31 @@ export class Why {
   }
 }
 
-/** The digit in grey, and over it discs (for) and rings (against), larger the more a pixel counts. */
-function overlay(pen, pixels, evidence, colours) {
-  const most = Math.max(LEAST, ...evidence.map(Math.abs));
-  pen.clearRect(0, 0, 28 * CELL, 28 * CELL);
+/** Draw the digit in grey, with discs on supporting pixels and rings on contradicting pixels. The area shows the strength. */
+function overlay(context, pixels, evidence, colours) {
+  const scale = Math.max(MIN_SCALE, ...evidence.map(Math.abs));
+  context.clearRect(0, 0, IMAGE_SIZE * CELL, IMAGE_SIZE * CELL);
   evidence.forEach((value, i) => {
-    const [x, y] = [(i % 28) * CELL, Math.floor(i / 28) * CELL];
-    pen.globalAlpha = (0.34 * pixels[i]) / 255;
-    pen.fillStyle = colours.ink;
-    pen.fillRect(x, y, CELL, CELL);
-    const weight = Math.abs(value) / most;
-    if (weight < FAINT) return;
-    pen.globalAlpha = 0.35 + 0.65 * weight;
+    const [x, y] = [(i % IMAGE_SIZE) * CELL, Math.floor(i / IMAGE_SIZE) * CELL];
+    context.globalAlpha = (0.34 * pixels[i]) / 255;
+    context.fillStyle = colours.ink;
+    context.fillRect(x, y, CELL, CELL);
+    const weight = Math.abs(value) / scale;
+    if (weight < MIN_WEIGHT) return;
+    context.globalAlpha = 0.35 + 0.65 * weight;
     const radius = (CELL / 2) * Math.sqrt(weight);
-    pen.beginPath();
+    context.beginPath();
     if (value > 0) {
-      pen.arc(x + CELL / 2, y + CELL / 2, radius, 0, 7);
-      pen.fillStyle = colours.for;
-      pen.fill();
+      context.arc(x + CELL / 2, y + CELL / 2, radius, 0, 7);
+      context.fillStyle = colours.for;
+      context.fill();
     } else {
-      const thick = Math.min(2.5, radius);
-      pen.arc(x + CELL / 2, y + CELL / 2, radius - thick / 2, 0, 7);
-      pen.strokeStyle = colours.against;
-      pen.lineWidth = thick;
-      pen.stroke();
+      const lineWidth = Math.min(2.5, radius);
+      context.arc(x + CELL / 2, y + CELL / 2, radius - lineWidth / 2, 0, 7);
+      context.strokeStyle = colours.against;
+      context.lineWidth = lineWidth;
+      context.stroke();
     }
   });
-  pen.globalAlpha = 1;
+  context.globalAlpha = 1;
 }

@@ -1,65 +1,65 @@
-// "What was it?": one button for each class, sent to /feedback, and taken back until the page is left.
+// Feedback: one button per class sends the true label to /feedback. Labels can be withdrawn until the page is closed.
 import { areDigits } from "./answers.js";
-import { ask } from "./service.js";
+import { fetchJson } from "./service.js";
 import { TEXT } from "./texts.js";
 
-const at = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 
 export class Feedback {
-  constructor(classes, onTrouble) {
-    Object.assign(this, { classes, onTrouble, request: null });
-    this.given = []; // {id, label} that can be taken back, the newest last
-    at("labels").replaceChildren(
+  constructor(classes, onError) {
+    Object.assign(this, { classes, onError, requestId: null });
+    this.saved = []; // {id, label} that can be withdrawn, newest last
+    byId("labels").replaceChildren(
       ...classes.map((name, label) => {
         const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
-        button.addEventListener("click", () => this.give(label));
+        button.addEventListener("click", () => this.save(label));
         return button;
       }),
     );
-    at("labels").classList.toggle("digits", areDigits(classes));
-    at("withdraw").onclick = () => this.withdraw();
-    this.about(null);
+    byId("labels").classList.toggle("digits", areDigits(classes));
+    byId("withdraw").onclick = () => this.withdraw();
+    this.setRequest(null);
   }
 
-  /** The answer that a label would belong to; null where nothing is stored, or nothing drawn. */
-  about(request) {
-    this.request = request;
-    for (const button of at("labels").children) button.disabled = request === null;
-    this.mark();
+  /** Set the request that the next label belongs to; null if nothing is drawn or the service stores no predictions. */
+  setRequest(requestId) {
+    this.requestId = requestId;
+    for (const button of byId("labels").children) button.disabled = requestId === null;
+    this.updateButtons();
   }
-  /** Shown as soon as the service says that it stores what it answers. */
-  reveal(stored) {
-    at("feedback").hidden = !stored;
+  /** Show the section if the service stores predictions (response header `digits-logged`). */
+  setVisible(stored) {
+    byId("feedback").hidden = !stored;
   }
 
-  mark() {
-    const given = this.given.findLast(({ id }) => id === this.request);
-    [...at("labels").children].forEach((button, i) => button.setAttribute("aria-pressed", given?.label === i));
-    at("withdraw").hidden = this.given.length === 0;
+  updateButtons() {
+    const saved = this.saved.findLast(({ id }) => id === this.requestId);
+    [...byId("labels").children].forEach((button, i) => button.setAttribute("aria-pressed", saved?.label === i));
+    byId("withdraw").hidden = this.saved.length === 0;
   }
 
   async send(id, label) {
     try {
-      await ask("feedback", { body: JSON.stringify({ request_id: id, label }), type: "application/json" });
+      await fetchJson("feedback", { body: JSON.stringify({ request_id: id, label }), type: "application/json" });
       return true;
-    } catch (trouble) {
-      this.onTrouble(trouble);
+    } catch (error) {
+      this.onError(error);
       return false;
     }
   }
-  async give(label) {
-    const id = this.request;
+  async save(label) {
+    const id = this.requestId;
     if (!(await this.send(id, label))) return;
-    this.given = [...this.given.filter((one) => one.id !== id), { id, label }];
-    at("thanks").textContent = TEXT.thanks(this.classes[label], this.given.length);
-    this.mark();
+    this.saved = [...this.saved.filter((entry) => entry.id !== id), { id, label }];
+    byId("thanks").textContent = TEXT.thanks(this.classes[label], this.saved.length);
+    this.updateButtons();
   }
   async withdraw() {
-    const { id, label } = this.given.at(-1);
+    const { id, label } = this.saved.at(-1);
     if (!(await this.send(id, null))) return;
-    this.given.pop();
-    at("thanks").textContent = TEXT.withdrawn(this.classes[label]);
-    this.mark();
-    if (at("withdraw").hidden) at("labels").firstElementChild?.focus();
+    this.saved.pop();
+    byId("thanks").textContent = TEXT.withdrawn(this.classes[label]);
+    this.updateButtons();
+    if (byId("withdraw").hidden) byId("labels").firstElementChild?.focus();
   }
 }

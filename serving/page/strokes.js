@@ -1,8 +1,8 @@
-// Ten sample digits as strokes: lists of [x, y] in shares of the drawing area.
-const arc = (x, y, wide, high, from, to) =>
+// Sample digits 0 to 9. Each digit is a list of strokes, each stroke a list of [x, y] in the unit square.
+const arc = (x, y, radiusX, radiusY, from, to) =>
   Array.from({ length: 21 }, (_, i) => {
-    const angle = ((from + ((to - from) * i) / 20) * Math.PI) / 180; // 0 is right, 90 down
-    return [x + wide * Math.cos(angle), y + high * Math.sin(angle)];
+    const angle = ((from + ((to - from) * i) / 20) * Math.PI) / 180; // 0 degrees points right, 90 degrees down
+    return [x + radiusX * Math.cos(angle), y + radiusY * Math.sin(angle)];
   });
 const line = (...corners) =>
   corners.slice(1).flatMap(([x, y], i) => {

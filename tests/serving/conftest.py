@@ -1,4 +1,4 @@
-"""The page in a real browser, watched: what it says on the console and whom it asks; drawing on it as people do."""
+"""Fixtures of the page tests: a browser tab that records console messages and requests, and draws with the mouse."""
 
 import io
 import os
@@ -20,16 +20,16 @@ ONE: Points = [(0.5, 0.2), (0.5, 0.5), (0.5, 0.8)]
 SEVEN: Points = [(0.28, 0.22), (0.72, 0.22), (0.45, 0.82)]
 
 
-class Visit:
-    """A page that was opened, and what happened on it."""
+class Tab:
+    """A browser tab with the page, its console messages and its requests."""
 
     def __init__(self, browser: Browser, url: str, **options: Any) -> None:
         size = {"width": 1280, "height": 900}
         self.context = browser.new_context(**{"viewport": size, "reduced_motion": "reduce"} | options)
         self.page: Page = self.context.new_page()
-        self.url, self.seen, self.requests = url, [], []
-        self.page.on("console", lambda message: self.seen.append(f"console: {message.text}"))
-        self.page.on("pageerror", lambda error: self.seen.append(f"error: {error}"))
+        self.url, self.messages, self.requests = url, [], []
+        self.page.on("console", lambda message: self.messages.append(f"console: {message.text}"))
+        self.page.on("pageerror", lambda error: self.messages.append(f"error: {error}"))
         self.page.on("request", lambda request: self.requests.append(request.url))
 
     def open(self, models: int = 2) -> Page:
@@ -37,30 +37,30 @@ class Visit:
         expect(self.page.locator(".model")).to_have_count(models)
         return self.page
 
-    def places(self, points: Points) -> Points:
+    def positions(self, points: Points) -> Points:
         box = self.page.locator("#pad").bounding_box()
         assert box
         return [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
 
     def draw(self, points: Points) -> None:
-        """One stroke with the mouse; `points` in shares of the drawing area."""
-        places = self.places(points)
-        self.page.mouse.move(*places[0])
+        """Draw one stroke with the mouse. `points`: (x, y) in 0..1, relative to the drawing area."""
+        positions = self.positions(points)
+        self.page.mouse.move(*positions[0])
         self.page.mouse.down()
-        for place in places[1:]:
-            self.page.mouse.move(*place, steps=8)
+        for position in positions[1:]:
+            self.page.mouse.move(*position, steps=8)
         self.page.mouse.up()
 
     def draw_and_wait(self, points: Points) -> dict[str, Any]:
-        """Draw a stroke; the body of the answer to it, which is on the page then."""
-        with self.page.expect_response(lambda answer: answer.url.endswith("/compare") and final(answer)) as waited:
+        """Draw a stroke, wait until its predictions are shown, and return the body of the /compare response."""
+        with self.page.expect_response(lambda answer: answer.url.endswith("/compare") and is_final(answer)) as waited:
             self.draw(points)
         answer: dict[str, Any] = waited.value.json()
         self.wait_for(answer)
         return answer
 
     def wait_for(self, answer: dict[str, Any]) -> None:
-        """Until an answer of /compare is on the cards."""
+        """Wait until the cards show a response of /compare."""
         for card, result in zip(self.page.locator(".model").all(), answer["results"].values(), strict=True):
             shown = "–" if result["reason"] == "blank" else str(result["prediction"])
             expect(card.locator(".digit")).to_have_text(shown)
@@ -68,7 +68,7 @@ class Visit:
             expect(card.locator(".share").first).to_have_text(share)
 
     def ink(self) -> int:
-        """Pixels of the drawing area that are drawn on."""
+        """Returns the number of inked pixels of the drawing area."""
         return int(
             self.page.evaluate(
                 """() => {
@@ -81,50 +81,50 @@ class Visit:
             )
         )
 
-    def picture(self, name: str, **options: Any) -> None:
+    def screenshot(self, name: str, **options: Any) -> None:
         SCREENSHOTS.mkdir(exist_ok=True)
-        self.page.wait_for_timeout(250)  # the bars move
+        self.page.wait_for_timeout(250)  # until the transitions of the bars end
         self.page.screenshot(path=SCREENSHOTS / f"page-{name}.png", **options)
 
     def close(self) -> None:
         self.context.close()
 
 
-def final(answer: Any) -> bool:
-    """Whether an answer belongs to a finished stroke."""
+def is_final(answer: Any) -> bool:
+    """Returns whether a response belongs to a finished stroke."""
     return "digits-draft" not in answer.request.headers
 
 
 @pytest.fixture
-def visit(browser: Browser, service: str) -> Iterator[Callable[..., Visit]]:
-    """Opens the page of the running service. A console message that was not announced by `allow=` fails the test, and
-    so does any request to somewhere else."""
-    visits: list[tuple[Visit, tuple[str, ...]]] = []
+def new_tab(browser: Browser, service: str) -> Iterator[Callable[..., Tab]]:
+    """Creates tabs for the running service. A test fails on console messages that `allow` does not list and on requests
+    to other hosts."""
+    tabs: list[tuple[Tab, tuple[str, ...]]] = []
 
-    def start(url: str = service, allow: tuple[str, ...] = (), **options: Any) -> Visit:
-        made = Visit(browser, url, **options)
-        visits.append((made, allow))
-        return made
+    def create(url: str = service, allow: tuple[str, ...] = (), **options: Any) -> Tab:
+        tab = Tab(browser, url, **options)
+        tabs.append((tab, allow))
+        return tab
 
-    yield start
-    for made, _ in visits:
-        made.close()
-    for made, allow in visits:
-        unexpected = [message for message in made.seen if not any(words in message for words in allow)]
-        elsewhere = [url for url in made.requests if not url.startswith((made.url, "data:", "blob:"))]
-        assert unexpected == [] and elsewhere == []
+    yield create
+    for tab, _ in tabs:
+        tab.close()
+    for tab, allow in tabs:
+        unexpected = [message for message in tab.messages if not any(words in message for words in allow)]
+        other_hosts = [url for url in tab.requests if not url.startswith((tab.url, "data:", "blob:"))]
+        assert unexpected == [] and other_hosts == []
 
 
 def png(pixels: np.ndarray, scale: int = 1) -> bytes:
-    """A picture of uint8 (h, w) as a file."""
+    """Returns pixels, uint8 (h, w), as PNG bytes, enlarged by `scale`."""
     buffer = io.BytesIO()
     Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 @pytest.fixture(scope="session")
-def found(service: str, project: Project) -> Callable[[Callable[[dict[str, Any]], bool]], bytes]:
-    """Finds a picture whose answer by /compare is as wanted, among the project's test and non-digits."""
+def find_image(service: str, project: Project) -> Callable[[Callable[[dict[str, Any]], bool]], bytes]:
+    """Returns a function that finds a test or OOD image whose /compare response satisfies a condition, as PNG bytes."""
     images = []
     for file in ("prepared/test.npz", "derived/ood_samples.npz"):
         with np.load(project.folder / "data" / file) as content:
@@ -136,6 +136,6 @@ def found(service: str, project: Project) -> Callable[[Callable[[dict[str, Any]]
             answer = requests.post(f"{service}/compare", data=content, timeout=30).json()
             if wanted(answer):
                 return content
-        raise AssertionError(f"none of {len(images)} pictures is answered like that")
+        raise AssertionError(f"no match among {len(images)} images")
 
     return find
