@@ -1,6 +1,7 @@
 """The repository's own promises: pins, declared dependencies, documented targets, and what it must not contain."""
 
 import ast
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -149,3 +150,24 @@ def test_every_module_says_what_it_is_for() -> None:
     for folder in ("pipeline", "recognition", "records", "serving", "learn", "benchmarks"):
         for path in (REPOSITORY / folder).rglob("*.py"):
             assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_modules_are_short_and_folders_of_the_pipeline_small() -> None:
+    for package in ("pipeline", "serving", "recognition", "records", "learn"):
+        for path in (REPOSITORY / package).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 250, path
+    for folder in (path.parent for path in (REPOSITORY / "pipeline").glob("*/__init__.py")):
+        assert len(list(folder.glob("*.py"))) <= 11, folder  # ten modules and __init__.py
+
+
+def test_the_top_of_the_pipeline_holds_the_stages_and_five_shared_modules() -> None:
+    shared = {"__init__", "params", "paths", "files", "console", "tracking"}
+    assert {path.stem for path in (REPOSITORY / "pipeline").glob("*.py")} == {*DVC} | shared
+
+
+def test_files_that_the_contributing_guide_names_exist() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
+    named = {words for words in re.findall(r"`([\w./-]+)`", text) if "/" in words or words.endswith((".py", ".yaml"))}
+    assert len(named) > 25
+    missing = {name for name in named if not (REPOSITORY / name).exists()}
+    assert missing <= {"screenshots/", *(f"{name}/" for name in next(os.walk(REPOSITORY / "pipeline"))[1])}
