@@ -10,6 +10,7 @@ import subprocess
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -43,16 +44,31 @@ def connect() -> "MlflowClient":
     logging.getLogger("alembic").setLevel(logging.ERROR)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # report an unreachable server within seconds
     uri = tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    client = mlflow.MlflowClient()
     try:
         with FileLock(checkout() / ".mlflow.lock"):  # concurrent creation would damage a SQLite store
+            create_embedded_store(uri)
+            mlflow.set_tracking_uri(uri)
+            mlflow.set_registry_uri(uri)
+            client = mlflow.MlflowClient()
             client.search_experiments(max_results=1)
     except MlflowException as error:
         reason = str(error).splitlines()[0]
         raise PipelineError(without_password(f"MLflow's store {uri} cannot be used: {reason}")) from None
     return client
+
+
+def create_embedded_store(uri: str) -> None:
+    """Create a missing SQLite store under another name, then rename it: MLflow cannot repair a half-created one."""
+    import mlflow
+
+    store = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or store.exists():
+        return
+    unfinished = store.with_name(f"{store.name}.unfinished")
+    for path in (unfinished, store.with_name(f"{unfinished.name}-journal")):  # of an interrupted creation
+        path.unlink(missing_ok=True)
+    mlflow.MlflowClient(f"sqlite:///{unfinished}", f"sqlite:///{unfinished}").search_experiments(max_results=1)
+    unfinished.replace(store)
 
 
 def without_password(text: str) -> str:

@@ -1,6 +1,8 @@
 """Which store is used, from wherever a stage runs."""
 
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from pipeline import paths, tracking
 from pipeline.console import PipelineError
+from tests.conftest import REPOSITORY
 
 
 def test_the_store_lies_in_the_checkout_unless_named(monkeypatch) -> None:
@@ -43,6 +46,24 @@ def test_a_store_that_cannot_be_used_is_named_without_its_password(
         tracking.connect()
     assert "secret" not in str(raised.value)
     assert tracking.without_password("no postgresql://me:secret@host/db") == "no postgresql://...@host/db"
+
+
+def test_an_interrupted_creation_of_the_embedded_store_leaves_none_and_is_repeated(
+    monkeypatch, tmp_path: Path, own_store_afterwards: None
+) -> None:
+    store = tmp_path / "mlflow.db"
+    monkeypatch.setattr(tracking, "checkout", lambda: tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
+    script = "from pipeline import tracking; tracking.create_embedded_store(tracking.tracking_uri())"
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=REPOSITORY)
+    while process.poll() is None and not list(tmp_path.glob("mlflow.db*")):
+        time.sleep(0.01)
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert not store.exists() and list(tmp_path.glob("mlflow.db.unfinished*"))
+    assert tracking.connect().search_experiments() and tracking.connect().search_registered_models() == []
+    assert [path.name for path in tmp_path.glob("mlflow.db*")] == ["mlflow.db"]
 
 
 def test_the_database_is_in_the_checkout_by_default(monkeypatch, tmp_path: Path) -> None:
