@@ -65,8 +65,8 @@ def create_embedded_store(uri: str) -> None:
     if not uri.startswith("sqlite:///") or store.exists():
         return
     unfinished = store.with_name(f"{store.name}.unfinished")
-    for path in (unfinished, store.with_name(f"{unfinished.name}-journal")):  # of an interrupted creation
-        path.unlink(missing_ok=True)
+    for path in store.parent.glob(f"{unfinished.name}*"):  # of an interrupted creation
+        path.unlink()
     mlflow.MlflowClient(f"sqlite:///{unfinished}", f"sqlite:///{unfinished}").search_experiments(max_results=1)
     unfinished.replace(store)
 

@@ -58,7 +58,8 @@ def kill_leftovers() -> None:
     """Kill the processes that an interrupted retraining of this checkout left: they hold DVC's lock and write files."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.environ().get(MARK) == str(ROOT):
+            killed = process.status() == psutil.STATUS_ZOMBIE  # DVC's lock counts it until the system removes it
+            if killed or process.environ().get(MARK) == str(ROOT):
                 process.kill()
                 process.wait(10)
 
