@@ -77,19 +77,20 @@ def local_path(mirror: str, name: str) -> Path:
 
 def download(mirror: str, file: str, folder: Path, retries: int) -> None:
     """Copy `file` from a mirror, a folder or an http(s) URL, into `folder`. Raises Unreachable."""
-    try:
-        if not is_url(mirror):
+    if not is_url(mirror):
+        try:
             shutil.copyfile(local_path(mirror, file), folder / file)
-            return
-        pooch.get_logger().setLevel("ERROR")
-        downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=(CONNECT_SECONDS, READ_SECONDS))
-        source = pooch.create(folder, mirror, registry={file: None}, retry_if_failed=retries)
+        except OSError as error:
+            raise Unreachable(f"{file}: {error.strerror}") from None
+        return
+    pooch.get_logger().setLevel("ERROR")
+    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=(CONNECT_SECONDS, READ_SECONDS))
+    source = pooch.create(folder, mirror, registry={file: None}, retry_if_failed=retries)
+    try:
         source.fetch(file, downloader=downloader)
     except requests.RequestException as error:
         status = getattr(error.response, "status_code", None)
         raise Unreachable(f"{file}: {f'HTTP {status}' if status else type(error).__name__}") from None
-    except OSError as error:
-        raise Unreachable(f"{file}: {error.strerror or error}") from None
 
 
 def verify(path: Path, published: DatasetFile) -> None:

@@ -59,9 +59,7 @@ def check_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PipelineError(
-                f"cannot listen on {host}:{port} ({error.strerror}); choose another: PORT=3001"
-            ) from None
+            raise PipelineError(f"cannot listen on {host}:{port} ({error.strerror}); choose another: PORT=") from None
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Stage `fetch`: order of mirrors, checksums, recompressed files, the fallback, and no partial files."""
 
+import errno
 import gzip
 import hashlib
 import http.server
@@ -99,6 +100,18 @@ def test_a_mirror_without_the_files_is_skipped(
     assert mirrors.fetch_from_mirrors("mnist", with_mirrors(dataset, missing, http_mirror))
     assert "HTTP 404" in capsys.readouterr().out
     assert read_source()["mirror"] == http_mirror
+
+
+def test_a_full_disk_is_an_error_and_not_an_unreachable_mirror(
+    workspace: Path, http_mirror: str, dataset: Dataset, monkeypatch
+) -> None:
+    def no_space(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.delenv("DATA_MIRROR", raising=False)
+    monkeypatch.setattr(mirrors.pooch.HTTPDownloader, "__call__", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        mirrors.fetch_from_mirrors("mnist", with_mirrors(dataset, http_mirror))
 
 
 def test_a_wrong_file_is_reported_and_the_next_mirror_used(
