@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.console import run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import load_split
-from pipeline.evaluation.model_selection import headline, select_model
+from pipeline.evaluation.model_selection import Evidence, select_model
 from pipeline.files import read_json, write_json, write_text
 from pipeline.params import load_params
 from pipeline.paths import EVALUATIONS, MODELS, REPORTS
@@ -20,20 +21,16 @@ from pipeline.reporting.rendering import render
 
 def main() -> None:
     params = load_params()
-    splits = {name: load_split(name) for name in ("train", "val", "test")}
+    splits = {name: load_split(name) for name in ("train", "tune", "val", "test")}
     val = splits["val"]
     dataset = load_dataset(val.dataset)
     models = {name: load_results(name) for name in params.models}
-    selection = select_model(
-        {name: model["val"].argmax(axis=1) == val.labels for name, model in models.items()},
-        {name: model["right_when_corrupted"] for name, model in models.items()},
-        {name: model["cost"] for name, model in models.items()},
-        params.compare,
-    )
+    evidence = {name: evidence_of(model, val.labels) for name, model in models.items()}
+    selection = select_model(evidence, params.selection)
     comparison: dict[str, Any] = {
         "dataset": val.dataset,
         "title": dataset.title,
-        "headline": headline(selection),
+        "headline": selection.headline,
         "selection": asdict(selection),
         "models": {
             name: {**model["evaluation"]["metrics"], "cost": model["cost"], "digest": model["evaluation"]["digest"]}
@@ -59,6 +56,12 @@ def main() -> None:
         write_text(REPORTS / CHARTS / f"{name}.svg", chart)
     say(comparison["headline"])
     say("report: reports/comparison.html")
+
+
+def evidence_of(model: dict[str, Any], labels: NDArray[np.uint8]) -> Evidence:
+    """The evidence for a model's selection, from its results; `labels`: of the validation images."""
+    clean = model["val"].argmax(axis=1) == labels
+    return Evidence(clean, model["corruption_accuracy"], model["ood_rejected"], np.zeros(0, bool), model["cost"])
 
 
 def load_results(name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pipeline.paths import DERIVED
 
 def main() -> None:
     settings = load_params().corrupt
-    val, test = load_split("val").images, load_split("test").images
+    val, tune, test = (load_split(name).images for name in ("val", "tune", "test"))
     for file, images, seed in (
         ("corrupted", test[: settings.images], settings.seed),
         ("corrupted_val", val[: settings.validation_images], settings.seed + 1),
@@ -23,8 +23,8 @@ def main() -> None:
         say(f"{file}: {len(CORRUPTIONS)} corruptions of {len(images):,} images")
     varied = vary(from_bytes(test[: settings.sensitivity_images]), np.random.default_rng(settings.seed))
     save("varied", {f"{name} {amount:g}": array for name, by in varied.items() for amount, array in by.items()})
-    ood_images, kinds = make_ood_samples(settings.ood_samples, val, settings.seed)
-    placed = np.stack([to_mnist_geometry(digit) for digit in val[::2]])  # the half on which the OOD score is fitted
+    ood_images, kinds = make_ood_samples(settings.ood_samples, tune, settings.seed)
+    placed = np.stack([to_mnist_geometry(digit) for digit in tune[::2]])  # the half on which the OOD score is fitted
     save("ood_samples", {"images": ood_images, "kinds": kinds, "placed": placed})
     say(f"ood_samples: {len(ood_images):,} out-of-distribution images")
 

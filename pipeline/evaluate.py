@@ -13,7 +13,7 @@ from pipeline.data.datasets import Dataset, load_dataset
 from pipeline.data.splits import Split, load_split
 from pipeline.evaluation import metrics
 from pipeline.evaluation.calibration import Probabilities
-from pipeline.evaluation.ood_fit import fit_and_evaluate, to_card
+from pipeline.evaluation.ood_fit import fit_and_evaluate, rejected_samples, to_card
 from pipeline.files import read_json, replacing, sha256, write_json, write_text
 from pipeline.params import load_params
 from pipeline.paths import EVALUATIONS, MODELS, REPORTS
@@ -25,7 +25,7 @@ def main(name: str) -> None:
     params = load_params()
     settings, file, folder = params.evaluate, MODELS / name / "model.tflite", EVALUATIONS / name
     classifier, run = Classifier(file), read_json(MODELS / name / "run.json")
-    splits = {split: load_split(split) for split in ("test", "val")}
+    splits = {split: load_split(split) for split in ("test", "val", "tune")}
     test, val = splits["test"], splits["val"]
     dataset = load_dataset(val.dataset)
     probabilities = {split: classifier.probabilities(data.images) for split, data in splits.items()}
@@ -37,13 +37,18 @@ def main(name: str) -> None:
     details["sensitivity"] = metrics.sensitivity(classifier, test.labels)
     evaluation = metrics.rounded({"dataset": val.dataset, "digest": sha256(file), **details})
     cost = metrics.measure_cost(file, classifier, run, val.images, settings.latency_calls)
-    share = metrics.corruption_accuracy(classifier, val.labels)
+    evidence = {
+        "val": probabilities["val"],
+        "test": probabilities["test"],
+        "corruption_accuracy": metrics.corruption_accuracy(classifier, val.labels),
+        "ood_rejected": rejected_samples(classifier, ood_score),
+    }
 
     write_json(folder / "evaluation.json", evaluation)
     write_json(folder / "ood_score.json", to_card(ood_score))
     write_json(folder / "cost.json", cost)
     with replacing(folder / "predictions.npz") as output:
-        np.savez_compressed(output, val=probabilities["val"], test=probabilities["test"], right_when_corrupted=share)
+        np.savez_compressed(output, **evidence)  # type: ignore[arg-type]  # names are keywords
     with replacing(folder / "known_digits.npz") as output:
         np.savez(output, **known_digits(probabilities["val"], val))  # type: ignore[arg-type]  # names are keywords
     images = {split: len(data.labels) for split, data in splits.items()}

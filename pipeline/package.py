@@ -43,7 +43,7 @@ def store(registered_model: str, model: Model) -> str:
     """Copy a version into BentoML's model store, unless it is there. Returns its tag."""
     import bentoml
 
-    tag = f"{registered_model}-{model.name}:v{model.version}-{model.digest[:12]}"
+    tag = f"{registered_model}-{model.name}:v{model.version}-{model.content_digest[:12]}"
     try:
         bentoml.models.get(tag)
     except bentoml.exceptions.NotFound:

@@ -12,11 +12,13 @@ from pipeline.paths import PARAMS
 RENAMED_KEYS = {  # old key: new key, or None for a removed key
     "calm": "final_phase",
     "calm_strength": "final_phase_strength",
+    "gate": "selection",
     "inside": "demo_network",
     "members": "ensemble_size",
     "non_digits": "ood_samples",
     "package": None,
     "refused_digits": "false_rejection_rate",
+    "resamples": None,
     "reliable_accuracy": "selective_accuracy",
     "test_time_shift": "tta_shift",
 }
@@ -47,7 +49,14 @@ class Data(Settings):
     dataset: str
     fallback: Literal["optdigits"] | None
     validation_share: Probability
+    tuning_share: Probability
     pen_stroke_share: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _some_training_images(self) -> "Data":
+        if self.validation_share + self.tuning_share >= 1:
+            raise ValueError("validation_share and tuning_share must leave images for training: their sum is below 1")
+        return self
 
 
 class Optimizer(Settings):
@@ -132,17 +141,19 @@ class Evaluate(Settings):
 
 
 class Compare(Settings):
-    significance: Probability
-    resamples: Annotated[int, Field(ge=100)]
-    seed: int
     pictures: Count
 
 
-class Gate(Settings):
-    tolerance: Share
-    labelled_tolerance: Share
-    minimum_labels: Count
+class Selection(Settings):
+    """The rule by which one model replaces another, in the comparison and at the gate."""
+
     significance: Probability
+    tolerance: Share
+    corrupted_tolerance: Share
+    ood_tolerance: Share
+    labelled_tolerance: Share
+    minimum_images: Count
+    minimum_labels: Count
 
 
 class Feedback(Settings):
@@ -199,7 +210,7 @@ class Params(Settings):
     corrupt: Corrupt
     evaluate: Evaluate
     compare: Compare
-    gate: Gate
+    selection: Selection
     feedback: Feedback
     monitor: Monitor
     sweep: Sweep

@@ -1,4 +1,4 @@
-"""Stage `prepare`: split raw images into training, validation and test sets; add pen strokes and corrections."""
+"""Stage `prepare`: split the raw images into four sets; add pen strokes and corrections to the training images."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.idx import read_raw, read_source
 from pipeline.data.pen_strokes import draw_digits
-from pipeline.data.splits import Split, save_split, validation_mask
+from pipeline.data.splits import Split, hash_fractions, save_split
 from pipeline.params import load_params
 from pipeline.paths import FEEDBACK
 
@@ -19,20 +19,23 @@ def main() -> None:
     dataset = read_source()["dataset"]
     classes = load_dataset(dataset).classes
     images, labels = read_raw("train")
-    mask = validation_mask(images, settings.validation_share)
-    train = Split(dataset, images[~mask], labels[~mask])
-    pen_strokes = draw_digits(int(settings.pen_stroke_share * len(train.labels)) if classes == DIGITS else 0)
-    splits = {
-        "train": add_corrections(train.extended(*pen_strokes)),
-        "val": Split(dataset, images[mask], labels[mask]),
-        "test": Split(dataset, *read_raw("test")),
+    fraction, held_out = hash_fractions(images), settings.validation_share + settings.tuning_share
+    masks = {
+        "train": fraction >= held_out,
+        "tune": (fraction >= settings.validation_share) & (fraction < held_out),
+        "val": fraction < settings.validation_share,
     }
+    published = {name: Split(dataset, images[mask], labels[mask]) for name, mask in masks.items()}
+    train = published["train"]
+    pen_strokes = draw_digits(int(settings.pen_stroke_share * len(train.labels)) if classes == DIGITS else 0)
+    test = Split(dataset, *read_raw("test"))
+    splits = {**published, "train": add_corrections(train.extended(*pen_strokes)), "test": test}
     for name, split in splits.items():
         counts = np.bincount(split.labels, minlength=len(classes))
         if counts.min() < MINIMUM_PER_CLASS:
             raise PipelineError(
                 f"{name}: {counts.min()} images of class {classes[counts.argmin()]}, expected at least "
-                f"{MINIMUM_PER_CLASS}; change data.validation_share or add images"
+                f"{MINIMUM_PER_CLASS}; change data.validation_share or data.tuning_share, or add images"
             )
         save_split(name, split)
     sizes = ", ".join(f"{len(split.labels):,} {name}" for name, split in splits.items())

@@ -34,16 +34,16 @@ def main(name: str) -> None:
     settings = params.models.get(name)
     if settings is None:
         raise PipelineError(f"models.{name} is not in params.yaml; known models: {', '.join(params.models)}")
-    train, val = load_split("train"), load_split("val")
+    train, tune = load_split("train"), load_split("tune")
     classes = len(load_dataset(train.dataset).classes)
-    digests = {"train": train.digest(), "val": val.digest()}
+    digests = {"train": train.digest(), "tune": tune.digest()}
     tags = {"model": name, "dataset": train.dataset, "data_digest": digests["train"]}
     with tracking.run(train.dataset, name, tags) as run:
-        network, history = fit(name, settings, classes, train, val)
-        logits = network.predict(val.images.astype(np.float32) / 255, batch_size=500, verbose=0)
-        temperature = fit_temperature(logits, val.labels)
+        network, history = fit(name, settings, classes, train, tune)
+        logits = network.predict(tune.images.astype(np.float32) / 255, batch_size=500, verbose=0)
+        temperature = fit_temperature(logits, tune.labels)
         model = with_probabilities(network, temperature)
-        litert, export_record = export(model, val, params.export)
+        litert, export_record = export(model, tune, params.export)
         record = {
             "run_id": run.info.run_id,
             "parameters": network.count_params(),
@@ -53,6 +53,7 @@ def main(name: str) -> None:
             "temperature": temperature,
             "export": export_record,
             "data_digest": digests,
+            "split": params.data.model_dump(include={"validation_share", "tuning_share"}),
         }
         folder = MODELS / name
         save_keras(model, folder / "model.keras")
@@ -62,7 +63,7 @@ def main(name: str) -> None:
         parameters = flatten(settings.model_dump(), f"models.{name}")
         log_to_mlflow(name, parameters, model, history, record, train, folder)
     say(
-        f"{name}: {history.val_accuracy.iloc[-1]:.2%} of {len(val.labels):,} validation images correct after "
+        f"{name}: {history.val_accuracy.iloc[-1]:.2%} of {len(tune.labels):,} tuning images correct after "
         f"{len(history)} epochs, {record['parameters']:,} parameters, exported as {export_record['format']}"
     )
 

@@ -44,6 +44,13 @@ class Model:
         return str(self.card["digest"])
 
     @property
+    def content_digest(self) -> str:
+        """sha256 of everything that decides answers: model file, classes, confidence threshold and OOD score."""
+        keys = ("name", "dataset", "classes", "digest", "threshold", "not_a_digit")
+        content = {key: self.card.get(key) for key in keys}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
     def folder(self) -> Path:
         """The folder that holds FILES."""
         return self.file.parent

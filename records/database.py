@@ -12,7 +12,7 @@ import sqlalchemy as sql
 BUSY_SECONDS = 5  # maximum wait for the lock of a SQLite file, or for a connection to a server
 RECYCLE_SECONDS = 10
 VERSION_TABLE = "digits_alembic_version"  # not Alembic's default: MLflow may keep its tables in the same database
-HEAD = "0001"  # the newest revision in migrations/versions; every change of the tables adds a revision
+HEAD = "0002"  # the newest revision in migrations/versions; every change of the tables adds a revision
 MIGRATION_LOCK = 0x64696769  # key of a PostgreSQL advisory lock; any number that no other application uses
 
 metadata = sql.MetaData()
@@ -81,7 +81,7 @@ promotion_history = sql.Table(  # see records/promotions.py
     sql.Column("id", sql.Integer, primary_key=True),
     sql.Column("time", sql.DateTime(timezone=True), nullable=False),
     sql.Column("who", sql.String(200), nullable=False),
-    sql.Column("event", sql.String(20), nullable=False),  # promoted, refused or rolled back
+    sql.Column("event", sql.String(20), nullable=False),  # promoted, updated, refused or rolled back
     sql.Column("model", sql.String(200), nullable=False),
     sql.Column("version", sql.String(20), nullable=False),
     sql.Column("champion_before", sql.String(20)),

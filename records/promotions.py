@@ -24,12 +24,12 @@ class ConcurrentPromotion(Exception):
 class Entry:
     """An event of a registered model."""
 
-    event: str  # promoted, refused or rolled back
+    event: str  # promoted, updated (same model file), refused or rolled back
     model: str
     version: str
     champion_before: str | None  # the champion's version before the event
     reason: str
-    digest: str | None = None  # sha256 of the version's file; identifies the file in another model registry
+    digest: str | None = None  # sha256 of the version's content; identifies the version in another model registry
     forced: bool = False  # promoted by a user although the gate refuses the version
     revision: int | None = None  # number of the model's change of champion, from 1; None if the champion stays
 

@@ -1,4 +1,4 @@
-"""The prepared splits: training, validation and test images with their labels."""
+"""The prepared splits: training, tuning, validation and test images with their labels."""
 
 import hashlib
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def save_split(name: str, split: Split) -> None:
 
 
 def load_split(name: str) -> Split:
-    """Read `data/prepared/NAME.npz`: "train", "val" or "test". Raises PipelineError if it is missing."""
+    """Read `data/prepared/NAME.npz`: "train", "tune", "val" or "test". Raises PipelineError if it is missing."""
     try:
         with np.load(PREPARED / f"{name}.npz", allow_pickle=False) as content:
             return Split(str(content["dataset"]), content["images"], content["labels"])
@@ -44,9 +44,14 @@ def load_split(name: str) -> Split:
 
 
 def validation_mask(images: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
-    """Select about `share` of the images for validation: bool (n,).
+    """Select about `share` of the images for validation: bool (n,)."""
+    return hash_fractions(images) < share
 
-    The choice depends on the hash of an image's bytes, so added images do not move others between the splits.
+
+def hash_fractions(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Position of each image in [0, 1), (n,): the first 8 bytes of its sha256 as a fraction.
+
+    Intervals of it define the splits, so images that are added to the dataset do not move others between splits.
     """
     hashes = [int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "big") for image in images]
-    return np.array([value < share * 2**64 for value in hashes], dtype=bool)
+    return np.array([value / 2**64 for value in hashes])

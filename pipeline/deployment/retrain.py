@@ -71,10 +71,10 @@ def repro(*arguments: str) -> None:
 
 
 def outcome(before: dict[str, Any]) -> tuple[str, str]:
-    """Returns the event (promoted, refused or unchanged) since the state `before`, and its reason."""
+    """Returns the event (promoted, updated, refused or unchanged) since the state `before`, and its reason."""
     record, engine = read_json(REGISTERED), open_database()
     for row in reversed(promotions.history(engine, record["model"])):
-        if row["id"] > before["row"] and row["event"] in ("promoted", "refused"):
+        if row["id"] > before["row"] and row["event"] in ("promoted", "updated", "refused"):
             return row["event"], f"version {row['version']}: {row['reason']}"
     if registration_time() != before["registered"]:
         return record["outcome"]["event"], record["outcome"]["reason"]

@@ -26,11 +26,16 @@ def compute_metrics(
     temperature: float,
     settings: Evaluate,
 ) -> dict[str, Any]:
-    """All metrics and curves of one model, from its probabilities (n, classes) on the splits "test" and "val"."""
+    """All metrics and curves of one model, from its probabilities (n, classes) on the splits "test", "val" and "tune".
+
+    The tuning images set the confidence threshold and are not measured.
+    """
     test, labels, bins = probabilities["test"], splits["test"].labels, settings.calibration_bins
     uncalibrated = calibration.undo_temperature(test, temperature)
-    metrics = {split: split_metrics(probabilities[split], data.labels, bins) for split, data in splits.items()}
-    threshold = calibration.selective_threshold(probabilities["val"], splits["val"].labels, settings.selective_accuracy)
+    measured = {split: splits[split].labels for split in ("test", "val")}
+    metrics = {split: split_metrics(probabilities[split], labels, bins) for split, labels in measured.items()}
+    tuning, accuracy = splits["tune"].labels, settings.selective_accuracy
+    threshold = calibration.selective_threshold(probabilities["tune"], tuning, accuracy)
     coverage, accuracy = calibration.selective_accuracy(test, labels, threshold)
     metrics["val"]["threshold"] = threshold
     metrics["test"] |= {
@@ -44,7 +49,7 @@ def compute_metrics(
     return {
         "metrics": metrics,
         "per_class": {
-            split: per_class(probabilities[split], data.labels, dataset.classes) for split, data in splits.items()
+            split: per_class(probabilities[split], labels, dataset.classes) for split, labels in measured.items()
         },
         "reliability": calibration.reliability(test, labels, bins),
         "reliability_before_temperature": calibration.reliability(uncalibrated, labels, bins),

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
@@ -28,28 +29,43 @@ def fit_and_evaluate(
 ) -> tuple[OODScore, dict[str, float]]:
     """Fit the OOD score of one model, and measure its error rates on images that it was not fitted on.
 
-    `probabilities`: of the model, (n, classes), for the images of the splits "val" and "test". The score is fitted on
-    every second validation image and on half of the OOD images of each kind. The other validation images set the
+    `probabilities`: of the model, (n, classes), for the images of the splits "tune", "val" and "test". The score is
+    fitted on every second tuning image and on half of the OOD images of each kind. The other tuning images set the
     threshold, which rejects the share `false_rejection_rate` of them. The fit sees each digit both as it is and as the
     service centres it, so that the score does not depend on the centring.
     """
+    images, kinds, fitted = load_samples()
     with np.load(DERIVED / "ood_samples.npz") as arrays:
-        ood_images, kinds, placed = arrays["images"], arrays["kinds"], arrays["placed"]
-    ood_probabilities = classifier.probabilities(ood_images)
-    fitted = np.arange(len(ood_images)) // len(set(kinds)) % 2 == 0  # the kinds come in rotation: half of each
-    digits = np.concatenate([splits["val"].images[::2], placed])
-    digit_probabilities = np.concatenate([probabilities["val"][::2], classifier.probabilities(placed)])
-    score = fit_score(digits, digit_probabilities, ood_images[fitted], ood_probabilities[fitted])
-    held_out = probabilities["val"][1::2], splits["val"].images[1::2]
+        placed = arrays["placed"]
+    ood_probabilities = classifier.probabilities(images)
+    digits = np.concatenate([splits["tune"].images[::2], placed])
+    digit_probabilities = np.concatenate([probabilities["tune"][::2], classifier.probabilities(placed)])
+    score = fit_score(digits, digit_probabilities, images[fitted], ood_probabilities[fitted])
+    held_out = probabilities["tune"][1::2], splits["tune"].images[1::2]
     threshold = float(np.quantile(score(*held_out), 1 - false_rejection_rate, method="higher"))
     score = replace(score, threshold=threshold)
-    accepted, kinds = ~score.rejects(ood_probabilities[~fitted], ood_images[~fitted]), kinds[~fitted]
+    accepted, kinds = ~score.rejects(ood_probabilities[~fitted], images[~fitted]), kinds[~fitted]
     return score, {
         "false_rejections_test": float(score.rejects(probabilities["test"], splits["test"].images).mean()),
-        "false_rejections_val": float(score.rejects(*held_out).mean()),
+        "false_rejections_val": float(score.rejects(probabilities["val"], splits["val"].images).mean()),
         "accepted": float(accepted.mean()),
         **{f"{kind}_accepted": float(accepted[kinds == kind].mean()) for kind in sorted(set(kinds))},
     }
+
+
+def load_samples() -> tuple[Images, NDArray[np.str_], NDArray[np.bool_]]:
+    """The OOD samples, uint8 (n, 28, 28), their kinds (n,), and which of them the score is fitted on, bool (n,)."""
+    with np.load(DERIVED / "ood_samples.npz") as arrays:
+        images, kinds = arrays["images"], arrays["kinds"]
+    return images, kinds, np.arange(len(images)) // len(set(kinds)) % 2 == 0  # the kinds come in rotation: half of each
+
+
+def rejected_samples(classifier: Classifier, score: OODScore | None) -> NDArray[np.bool_]:
+    """Which of the OOD samples that no score was fitted on a model rejects, bool (k,); none without a score."""
+    images, _, fitted = load_samples()
+    if score is None:
+        return np.zeros(int((~fitted).sum()), bool)
+    return score.rejects(classifier.probabilities(images[~fitted]), images[~fitted])
 
 
 def fit_score(

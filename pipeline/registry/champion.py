@@ -43,7 +43,9 @@ def change(
     revision = state.revision + 1
     with promotions.exclusive(engine):
         try:
-            entry = Entry(event, model, str(chosen.version), state.version, reason, chosen.digest, forced, revision)
+            entry = Entry(
+                event, model, str(chosen.version), state.version, reason, identity(model, chosen), forced, revision
+            )
             promotions.append(engine, entry)
         except promotions.ConcurrentPromotion:
             winner = next(row for row in promotions.history(engine, model) if row["revision"] == revision)
@@ -54,9 +56,16 @@ def change(
         apply_pending_change(engine, model, just_written=True)
 
 
+def identity(model: str, chosen: Model) -> str | None:
+    """The digest of a registered version in the promotion history, see `versions.identity`."""
+    version = versions.by_number(model, str(chosen.version))
+    return versions.identity(version) if version else None
+
+
 def refuse(engine: sql.Engine, model: str, challenger: Model, state: ChampionState, reason: str) -> None:
     """Record that the gate refused a challenger; a repeated refusal against the same champion is recorded once."""
-    entry = Entry("refused", model, str(challenger.version), state.version, reason, challenger.digest)
+    digest = identity(model, challenger)
+    entry = Entry("refused", model, str(challenger.version), state.version, reason, digest)
     tag(model, entry.version, entry.event, reason)
     same = {"event": entry.event, "version": entry.version, "champion_before": entry.champion_before}
     if not any(same.items() <= row.items() for row in promotions.history(engine, model)):
@@ -71,7 +80,7 @@ def apply_pending_change(engine: sql.Engine, model: str, just_written: bool = Fa
     """
     row = next((row for row in reversed(promotions.history(engine, model)) if row["revision"] is not None), None)
     version = versions.by_number(model, row["version"]) if row else None
-    if row is None or version is None or version.tags.get("digest") != row["digest"]:
+    if row is None or version is None or versions.identity(version) != row["digest"]:
         return
     if not just_written and version.creation_timestamp / 1000 > row["time"].timestamp():
         return
@@ -92,17 +101,19 @@ def tag(model: str, version: str, event: str, reason: str) -> None:
 
 
 def demotion(engine: sql.Engine, model: str, candidate: Model) -> dict[str, Any] | None:
-    """The row by which a user replaced this file as champion, by a rollback or a forced promotion.
+    """The row by which a user replaced this content as champion, by a rollback or a forced promotion.
 
-    None if there is none, or if the file became champion again afterwards.
+    None if there is none, or if the content became champion again afterwards. The rows of early versions identify a
+    version by its model file.
     """
-    found, digests = None, {candidate.version: candidate.digest}
+    found, digests = None, {candidate.version: identity(model, candidate)}
+    own = {candidate.content_digest, candidate.digest}
     for row in promotions.history(engine, model):
         if row["revision"] is None:
             continue
-        if (row["event"] == "rolled back" or row["forced"]) and digests.get(row["champion_before"]) == candidate.digest:
+        if (row["event"] == "rolled back" or row["forced"]) and digests.get(row["champion_before"]) in own:
             found = row
-        if row["digest"] == candidate.digest:
+        if row["digest"] in own:
             found = None
         digests[row["version"]] = row["digest"]
     return found

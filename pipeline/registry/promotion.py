@@ -6,20 +6,14 @@
 import os
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.console import PipelineError, run_main, say
-from pipeline.data.datasets import load_dataset
-from pipeline.data.splits import Split, load_split
-from pipeline.evaluation.statistics import Correct
 from pipeline.files import read_json
 from pipeline.params import load_params
-from pipeline.paths import FEEDBACK, REPORTS
+from pipeline.paths import REPORTS
 from pipeline.registry import gate, handover, versions
+from pipeline.registry.assessment import assess
 from pipeline.registry.champion import champion_state, change, demotion, refuse
 from pipeline.tracking import open_database
-from recognition.model import Model
 from records import promotions
 
 
@@ -55,9 +49,9 @@ def promote() -> None:
         )
     finding = decision.reason if decision.promote else f"the gate refuses: {decision.reason}"
     reason = f"{reason} ({finding})" if reason else finding
-    change(engine, model, "promoted", challenger, state, reason, forced=not decision.promote)
+    change(engine, model, decision.event, challenger, state, reason, forced=not decision.promote)
     handover.export(model)
-    say(f"promoted{'' if decision.promote else ', forced'}: version {version} ({challenger.name}): {reason}")
+    say(f"{decision.event}{'' if decision.promote else ', forced'}: version {version} ({challenger.name}): {reason}")
 
 
 def rollback() -> None:
@@ -97,30 +91,6 @@ def registered_model() -> str:
         return versions.registered_model(load_params().data.dataset)
 
 
-def assess(model: str, challenger: Model, champion: str | None) -> gate.Decision:
-    """The gate's decision on the validation images and the gate set. Raises PipelineError if they are missing."""
-    val = load_split("val")
-    if val.dataset != challenger.card["dataset"]:
-        raise PipelineError(f"the validation images are of {val.dataset}, the model of {challenger.card['dataset']}")
-    old = versions.find(model, champion) if champion else None
-    bar = load_dataset(val.dataset).bar(challenger.name)
-    return gate.decide(candidate(challenger, val), candidate(old, val) if old else None, bar, load_params().gate)
-
-
-def candidate(model: Model, val: Split) -> gate.Candidate:
-    """A registered model as the gate sees it: its correct answers on the validation images and on the gate set."""
-
-    def correct(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Correct:
-        return np.asarray(model.classifier.probabilities(images).argmax(axis=1) == labels)
-
-    labelled, path = np.zeros(0, bool), FEEDBACK / "gate.npz"
-    if path.exists():
-        with np.load(path, allow_pickle=False) as content:
-            if str(content["dataset"]) == model.card["dataset"]:
-                labelled = correct(content["images"], content["labels"])
-    return gate.Candidate(correct(val.images, val.labels), labelled, model.card["cost"])
-
-
 def promote_winner(model: str, version: str | None) -> dict[str, Any]:
     """Make the winner of the comparison champion if the gate lets it pass. Returns champion, event and reason.
 
@@ -141,8 +111,8 @@ def promote_winner(model: str, version: str | None) -> dict[str, Any]:
         decision = assess(model, challenger, state.version)
     reason = f"version {version}: {decision.reason}"
     if decision.promote:
-        change(engine, model, "promoted", challenger, state, decision.reason)
-        return {"champion": version, "event": "promoted", "reason": reason}
+        change(engine, model, decision.event, challenger, state, decision.reason)
+        return {"champion": version, "event": decision.event, "reason": reason}
     refuse(engine, model, challenger, state, decision.reason)
     return {"champion": state.version, "event": "refused", "reason": reason}
 

@@ -14,7 +14,7 @@ from pipeline.paths import EVALUATIONS, MODELS, REPORTS, ROOT
 from pipeline.registry import versions
 from pipeline.reporting.rendering import render
 from recognition.image_format import IMAGE_SIZE
-from recognition.model import CARD_FILE, MODEL_FILE
+from recognition.model import CARD_FILE, MODEL_FILE, Model
 from recognition.native_output import hide_native_output
 
 if TYPE_CHECKING:
@@ -24,28 +24,32 @@ LOGGED_METRICS = ("test", "val", "robustness", "out_of_distribution")  # groups 
 
 
 def register(model: str, name: str, dataset: str, classes: list[str], comparison: dict[str, Any]) -> "ModelVersion":
-    """The version that holds `models/NAME/model.tflite`: an existing one whose files are intact, or a new one.
+    """The version with the content of the evaluated model: an existing one whose files are intact, or a new one.
 
     `comparison`: the content of reports/comparison.json.
     """
     evaluation = comparison["models"][name]
-    known = versions.by_digest(model, evaluation["digest"])
-    if known is not None and versions.find(model, known.version) is not None:
-        return known
     record = read_json(MODELS / name / "run.json")
-    run_id = record["run_id"] if tracking.run_exists(record["run_id"]) else recreate_run(name, dataset, record)
-    card = {
+    content = {
         "name": name,
         "dataset": dataset,
         "classes": classes,
         "digest": evaluation["digest"],
+        "threshold": evaluation["val"]["threshold"],
+        "not_a_digit": read_json(EVALUATIONS / name / "ood_score.json"),
+    }
+    known = versions.by_content(model, Model(name, None, MODELS / name / MODEL_FILE, content).content_digest)
+    if known is not None and versions.find(model, known.version) is not None:
+        return known
+    run_id = record["run_id"] if tracking.run_exists(record["run_id"]) else recreate_run(name, dataset, record)
+    card = {
+        **content,
         "run_id": run_id,
         "commit": tracking.connect().get_run(run_id).data.tags["git_commit"],
         "data_digest": record["data_digest"],
         "metrics": {split: evaluation[split] for split in ("test", "val")},
         "cost": evaluation["cost"],
-        "threshold": evaluation["val"]["threshold"],
-        "not_a_digit": read_json(EVALUATIONS / name / "ood_score.json"),
+        "split": record["split"],
     }
     log_evaluation(run_id, name, evaluation)
     return create_version(model, card)
@@ -90,12 +94,14 @@ def create_version(model: str, card: dict[str, Any]) -> "ModelVersion":
     from mlflow.types import Schema, TensorSpec
 
     name, run_id = card["name"], card["run_id"]
+    content_digest = Model(name, None, MODELS / name / MODEL_FILE, card).content_digest
     metrics = {
         f"{split}.{key}": str(value) for split in card["metrics"] for key, value in card["metrics"][split].items()
     }
     tags = {
         "name": name,
         "digest": card["digest"],
+        "content_digest": content_digest,
         "run_id": run_id,
         "git_commit": card["commit"],
         "data_digest": card["data_digest"]["train"],

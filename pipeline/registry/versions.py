@@ -21,10 +21,16 @@ def registered_model(dataset: str) -> str:
     return f"{dataset}-classifier"
 
 
-def by_digest(model: str, digest: str) -> "ModelVersion | None":
-    """The newest version with exactly this model file (sha256), None if there is none."""
-    found = tracking.connect().search_model_versions(f"name='{model}' and tags.`digest`='{digest}'")
+def by_content(model: str, content_digest: str) -> "ModelVersion | None":
+    """The newest version with this content (`Model.content_digest`), None if there is none."""
+    found = tracking.connect().search_model_versions(f"name='{model}' and tags.content_digest='{content_digest}'")
     return max(found, key=lambda version: int(version.version), default=None)
+
+
+def identity(version: "ModelVersion") -> str | None:
+    """The digest that identifies a version in the promotion history: of its content; in early versions, of its file."""
+    digest: str | None = version.tags.get("content_digest", version.tags.get("digest"))
+    return digest
 
 
 def by_alias(model: str, alias: str) -> "ModelVersion | None":

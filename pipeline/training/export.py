@@ -22,24 +22,24 @@ ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
 MAX_ROUNDING_ERROR = 1e-3  # of a probability, between Keras and its float32 export
 
 
-def export(model: keras.Model, val: Split, limits: Export) -> tuple[bytes, dict[str, Any]]:
-    """Export as dynamic-range int8 if it stays within `limits` on the validation images, otherwise as float32.
+def export(model: keras.Model, tune: Split, limits: Export) -> tuple[bytes, dict[str, Any]]:
+    """Export as dynamic-range int8 if it stays within `limits` on the tuning images, otherwise as float32.
 
-    Returns the LiteRT file and a record of its format, changed validation decisions, lost accuracy and rounding error.
+    Returns the LiteRT file and a record of its format, changed decisions, lost accuracy and rounding error.
     Raises PipelineError if the float32 export and Keras give different probabilities.
     """
-    expected = model.predict(val.images.astype(np.float32), batch_size=500, verbose=0)
+    expected = model.predict(tune.images.astype(np.float32), batch_size=500, verbose=0)
     float32 = convert(model, quantize=False)
-    difference = float(np.abs(Classifier(float32).probabilities(val.images) - expected).max())
+    difference = float(np.abs(Classifier(float32).probabilities(tune.images) - expected).max())
     if not difference <= MAX_ROUNDING_ERROR:
         raise PipelineError(
             f"the exported model disagrees with Keras: a probability differs by {difference:.3g}, "
             f"expected {MAX_ROUNDING_ERROR} or less"
         )
     int8 = convert(model, quantize=True)
-    decisions, expected_decisions = Classifier(int8).probabilities(val.images).argmax(1), expected.argmax(1)
+    decisions, expected_decisions = Classifier(int8).probabilities(tune.images).argmax(1), expected.argmax(1)
     changed = float((decisions != expected_decisions).mean())
-    loss = float((expected_decisions == val.labels).mean() - (decisions == val.labels).mean())
+    loss = float((expected_decisions == tune.labels).mean() - (decisions == tune.labels).mean())
     use_int8 = changed <= limits.changed_decisions and loss <= limits.accuracy_loss
     record = {
         "format": "dynamic_range_int8" if use_int8 else "float32",

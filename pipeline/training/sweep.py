@@ -39,7 +39,7 @@ def main() -> None:
     params = load_params()
     if params.sweep.model not in params.models:
         raise PipelineError(f"sweep.model: unknown model {params.sweep.model!r}; known: {', '.join(params.models)}")
-    train, val = load_split("train"), load_split("val")
+    train, val = load_split("train"), load_split("tune")
     study = open_study(params, train.dataset)
     parent = parent_run(study, train.dataset, params)
     while len(finished_trials(study)) < params.sweep.trials:

@@ -34,7 +34,7 @@ def write_results(labels: np.ndarray, errors: int, dataset: str, folder: Path) -
     if entry.contested_labels:
         entry = entry.model_copy(update={"contested_labels": [0]})
     split = Split(dataset, np.zeros((len(labels), 28, 28), np.uint8), labels)
-    splits = dict.fromkeys(("test", "val"), split)
+    splits = dict.fromkeys(("test", "val", "tune"), split)
     evaluation = compute_metrics(dict.fromkeys(splits, probabilities), splits, entry, 0.5, load_params().evaluate)
     rates = ["false_rejections_test", "false_rejections_val", "accepted", *(f"{k}_accepted" for k in KINDS)]
     evaluation["metrics"]["robustness"] = {"mean_error": 0.3, **dict.fromkeys(CORRUPTIONS, 0.3)}
@@ -46,7 +46,8 @@ def write_results(labels: np.ndarray, errors: int, dataset: str, folder: Path) -
     cost = {"parameters": 10, "multiply_adds": 1000 + errors, "bytes": 5000, "format": "x", "latency_median_us": 5.0}
     write_json(folder / "cost.json", cost)
     shares = np.full(len(labels), 0.5, np.float32)
-    np.savez(folder / "predictions.npz", val=probabilities, test=probabilities, right_when_corrupted=shares)
+    arrays = {"corruption_accuracy": shares, "ood_rejected": np.arange(200) >= 10}
+    np.savez(folder / "predictions.npz", val=probabilities, test=probabilities, **arrays)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def report(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
 
     def make(dataset: str, names: list[str]) -> Path:
         images, labels = drawn_digits(30)
-        for split in ("train", "val", "test"):
+        for split in ("train", "tune", "val", "test"):
             save_split(split, Split(dataset, images, labels))
         for index, name in enumerate(names):
             write_results(labels, 2 + 10 * index, dataset, workspace / "evaluations" / name)

@@ -37,7 +37,7 @@ def test_the_files_of_the_repository_are_valid() -> None:
         ("params['models']['cnn']['epochs'] = 0", "models.cnn.epochs"),
         ("params['data']['fallback'] = 'kmnist'", "data.fallback"),
         ("params['models']['cnn']['optimizer']['name'] = 'adamm'", "models.cnn.optimizer.name"),
-        ("del params['gate']", "gate"),
+        ("del params['selection']", "selection"),
         ("params['models']['champion'] = params['models']['cnn']", "models.champion"),
         ("params['models']['../x'] = params['models']['cnn']", "models.../x"),
         ("params['models'] = {}", "models"),
@@ -54,6 +54,7 @@ def test_all_invalid_keys_are_named_at_once(tmp_path: Path) -> None:
 
 def test_a_renamed_key_is_one_error_that_gives_the_new_name(tmp_path: Path) -> None:
     edits = [
+        ("", "gate", "selection"),
         ("", "inside", "demo_network"),  # required: the missing new key is not a second error
         ("['evaluate']", "reliable_accuracy", "selective_accuracy"),
         ("['models']['cnn']", "members", "ensemble_size"),  # optional
@@ -66,9 +67,9 @@ def test_a_renamed_key_is_one_error_that_gives_the_new_name(tmp_path: Path) -> N
 
 
 def test_a_missing_key_is_named_although_another_one_was_renamed(tmp_path: Path) -> None:
-    path = changed(tmp_path, "params['inside'] = params.pop('demo_network'); del params['gate']")
+    path = changed(tmp_path, "params['inside'] = params.pop('demo_network'); del params['selection']")
     lines = error_lines(path)
-    assert len(lines) == 2 and any("gate: Field required" in line for line in lines)
+    assert len(lines) == 2 and any("selection: Field required" in line for line in lines)
 
 
 def test_every_renamed_key_is_unknown_and_its_new_name_known() -> None:

@@ -131,7 +131,7 @@ def test_rows_of_an_earlier_database_are_read_and_new_ones_added(dump: str) -> N
     ]
     with pytest.raises(promotions.ConcurrentPromotion):
         promotions.append(engine, Entry("promoted", MODEL, "5", "3", "", revision=4))
-    promotions.append(engine, Entry("promoted", MODEL, "5", "3", "better", "5" * 64, revision=5))
+    promotions.append(engine, Entry("updated", MODEL, "5", "3", "another threshold", "5" * 64, revision=5))
     assert promotions.revision(engine, MODEL) == 5 and promotions.last_row(engine) > 6
     with engine.begin() as connection:
         label = {"request_id": "b" * 32, "position": 0, "time": datetime.now(UTC), "label": 2, "client": "c" * 32}

@@ -51,7 +51,9 @@ def test_a_class_without_images_is_listed() -> None:
 
 def test_metrics_of_the_test_split_by_hand() -> None:
     dataset = load_dataset("mnist").model_copy(update={"classes": ["a", "b", "c"], "contested_labels": [1]})
-    splits = dict.fromkeys(("test", "val"), Split("mnist", np.zeros((4, 28, 28), np.uint8), LABELS.astype(np.uint8)))
+    splits = dict.fromkeys(
+        ("test", "val", "tune"), Split("mnist", np.zeros((4, 28, 28), np.uint8), LABELS.astype(np.uint8))
+    )
     probabilities = dict.fromkeys(splits, PROBABILITIES)
     settings = load_params().evaluate
     test = metrics.compute_metrics(probabilities, splits, dataset, 1.0, settings)["metrics"]["test"]
@@ -61,6 +63,17 @@ def test_metrics_of_the_test_split_by_hand() -> None:
     uncontested = dataset.model_copy(update={"contested_labels": []})
     test = metrics.compute_metrics(probabilities, splits, uncontested, 1.0, settings)["metrics"]["test"]
     assert "accuracy_without_contested_labels" not in test
+
+
+def test_the_tuning_images_alone_set_the_confidence_threshold() -> None:
+    dataset = load_dataset("mnist").model_copy(update={"classes": ["a", "b", "c"], "contested_labels": []})
+    split = Split("mnist", np.zeros((4, 28, 28), np.uint8), LABELS.astype(np.uint8))
+    splits, settings = dict.fromkeys(("test", "val", "tune"), split), load_params().evaluate
+    all_correct = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]], np.float32)
+    for val, tune, threshold in ((PROBABILITIES, all_correct, 0.6), (all_correct, PROBABILITIES, 0.7)):
+        probabilities = {"test": PROBABILITIES, "val": val, "tune": tune}
+        found = metrics.compute_metrics(probabilities, splits, dataset, 1.0, settings)["metrics"]["val"]["threshold"]
+        assert found == pytest.approx(threshold)
 
 
 def test_rounding_keeps_six_decimals() -> None:

@@ -247,6 +247,47 @@ def test_promoting_a_refused_version_needs_a_reason_and_is_marked(make_version, 
     assert "unchanged: version 1 is the champion already" in capsys.readouterr().out and len(rows()) == 1
 
 
+def test_a_version_with_the_champions_file_updates_it_without_a_comparison(make_version, tmp_path: Path) -> None:
+    promote(make_version("cnn"))
+    digest = make_version("cnn").digest  # another file
+    file = tmp_path / "source0"
+    client = tracking.connect()
+    first = versions.by_number(MODEL, "1")
+    assert first is not None
+    tags = {"digest": first.tags["digest"], "content_digest": "c" * 64}
+    number = str(client.create_model_version(MODEL, str(file), tags=tags).version)
+    assert promotion.promote_winner(MODEL, number) == {
+        "champion": number,
+        "event": "updated",
+        "reason": f"version {number}: same model file as version 1, with other classes, threshold or OOD score",
+    }
+    assert aliases() == (number, "1") and rows()[-1] == ("updated", "1", number)
+    assert promotions.history(open_database(), MODEL)[-1]["digest"] == "c" * 64
+    assert versions.by_number(MODEL, number).tags["updated"].startswith("same model file")
+    assert digest != first.tags["digest"]
+    assert promotion.promote_winner(MODEL, number)["event"] == "unchanged"
+
+
+def test_a_rejected_content_stays_rejected_and_another_content_of_the_file_does_not(make_version, tmp_path) -> None:
+    first = make_version("cnn")
+    promote(first)
+    client, file = tracking.connect(), str(tmp_path / "source0")
+
+    def version_of_the_same_file(content: str) -> Model:
+        tags = {"digest": first.digest, "content_digest": content}
+        number = str(client.create_model_version(MODEL, file, tags=tags).version)
+        path = tmp_path / f"copy{number}"
+        shutil.copytree(tmp_path / "source0", path)
+        return versions.download(MODEL, number)
+
+    second = version_of_the_same_file(first.content_digest)
+    promote(make_version("mlp"))
+    assert champion.demotion(open_database(), MODEL, second) is None
+    promotion.rollback()  # back to the first version: the MLP is rejected
+    promotion.rollback()  # and again: the first version's content is rejected
+    assert champion.demotion(open_database(), MODEL, second) is not None
+
+
 def test_the_history_is_a_table(make_version, monkeypatch, capsys) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     promote(make_version("cnn"))

@@ -1,0 +1,72 @@
+"""The evidence for the promotion gate: a challenger and the champion answer the same images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.console import PipelineError
+from pipeline.data.datasets import load_dataset
+from pipeline.data.splits import Split, hash_fractions, load_split
+from pipeline.evaluation.metrics import corruption_accuracy
+from pipeline.evaluation.model_selection import Evidence
+from pipeline.evaluation.ood_fit import rejected_samples
+from pipeline.evaluation.statistics import Correct
+from pipeline.params import load_params
+from pipeline.paths import FEEDBACK
+from pipeline.registry import gate, versions
+from recognition.model import Model
+
+
+def assess(model: str, challenger: Model, champion: str | None) -> gate.Decision:
+    """The gate's decision about a challenger; `champion`: number of the champion's version, None if there is none.
+
+    A version with the champion's model file updates the champion without a comparison, because it classifies every
+    image as the champion does. Raises PipelineError if the images are missing. A champion whose files are missing or
+    damaged does not count.
+    """
+    current = versions.by_number(model, champion) if champion else None
+    if current is not None and current.tags.get("digest") == challenger.digest:
+        reason = f"same model file as version {champion}, with other classes, threshold or OOD score"
+        return gate.Decision(True, reason, event="updated")
+    val = load_split("val")
+    if val.dataset != challenger.card["dataset"]:
+        raise PipelineError(f"the validation images are of {val.dataset}, the model of {challenger.card['dataset']}")
+    old = versions.find(model, champion) if champion else None
+    unseen = unseen_images(val, [challenger, *([old] if old else [])])
+    bar = load_dataset(val.dataset).bar(challenger.name)
+    evidence = [collect(each, val, unseen) if each else None for each in (challenger, old)]
+    assert evidence[0] is not None
+    return gate.decide(evidence[0], evidence[1], bar, load_params().selection)
+
+
+def unseen_images(val: Split, models: Sequence[Model]) -> NDArray[np.bool_]:
+    """Which validation images neither trained nor tuned any of the models, bool (n,).
+
+    A version records the split that it was trained with. Versions from before this record count if their validation
+    images were exactly these; otherwise, every image may have trained them.
+    """
+    unseen, fractions = np.ones(len(val.labels), bool), hash_fractions(val.images)
+    for model in models:
+        if split := model.card.get("split"):
+            unseen &= fractions < split["validation_share"]
+        elif model.card["data_digest"].get("val") != val.digest():
+            unseen[:] = False
+    return unseen
+
+
+def collect(model: Model, val: Split, unseen: NDArray[np.bool_]) -> Evidence:
+    """The evidence for or against a registered model, from the `unseen` validation images, bool (n,)."""
+
+    def correct(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Correct:
+        return np.asarray(model.classifier.probabilities(images).argmax(axis=1) == labels)
+
+    labelled, path = np.zeros(0, bool), FEEDBACK / "gate.npz"
+    if path.exists():
+        with np.load(path, allow_pickle=False) as content:
+            if str(content["dataset"]) == model.card["dataset"]:
+                labelled = correct(content["images"], content["labels"])
+    corrupted = corruption_accuracy(model.classifier, val.labels)
+    ood = rejected_samples(model.classifier, model.ood_score)
+    clean = correct(val.images[unseen], val.labels[unseen])
+    return Evidence(clean, corrupted[unseen[: len(corrupted)]], ood, labelled, model.card["cost"])
