@@ -352,6 +352,10 @@ def test_without_a_mirror_the_fallback_is_loud_and_temporary(make_project: Calla
     assert read_json(project.folder / "data" / "raw" / "source.json") | {"files": {}} == {
         "dataset": "optdigits", "mirror": "scikit-learn", "fallback": True, "files": {},
     }  # fmt: skip
-    project.change(lambda params: params["data"].update(fallback=None))
+    project.change(lambda params: params["data"].update(dataset="optdigits"))
+    assert project.run("python", "-m", "pipeline.data.fallback") == ""
+    assert "fetch" in ran(project.repro("prepare"))
+    assert read_json(project.folder / "data" / "raw" / "source.json")["fallback"] is False
+    project.change(lambda params: params["data"].update(dataset="fashion-mnist", fallback=None))
     refused = project.run("dvc", "repro", "fetch", status=None)
     assert "error: no mirror of fashion-mnist can be reached and data.fallback is null" in refused

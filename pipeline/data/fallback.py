@@ -55,7 +55,9 @@ def main() -> None:
     if not SOURCE.exists() or not read_source()["fallback"]:
         return
     dataset = load_dataset(name)
-    label_file = next(file for file in dataset.files if "labels" in file)
+    if not dataset.files:  # the embedded dataset was chosen after it was the fallback of another one
+        return
+    label_file = RAW_FILES["train"][1]
     for mirror in mirrors(name, dataset):
         with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=".fetch-") as folder:
             try:

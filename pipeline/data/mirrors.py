@@ -51,7 +51,7 @@ def fetch_from_mirrors(name: str, dataset: Dataset) -> bool:
                 for file in dataset.files:
                     (Path(folder) / file).replace(RAW / file)
                 write_source(name, mirror, fallback=False)
-                say(f"{dataset.title}: {len(dataset.files)} files from {mirror}, checksums verified")
+                say(f"{name}: {len(dataset.files)} files from {mirror}, checksums verified")
                 return True
     if wrong:
         raise PipelineError("\n".join([*wrong, f"no mirror has {name} with the published checksums"]))

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipeline import fetch
 from pipeline.console import PipelineError
 from pipeline.data import fallback, mirrors
 from pipeline.data.datasets import Dataset, DatasetFile, load_dataset
 from pipeline.data.idx import RAW_FILES, read_raw, read_source, write_idx
 from pipeline.files import write_json
+from pipeline.params import load_params
 from pipeline.paths import DATASETS
 
 
@@ -205,6 +207,27 @@ def test_a_disallowed_fallback_is_an_error_while_no_mirror_is_reachable(
     write_json(fallback.SOURCE, {"dataset": "optdigits", "mirror": "scikit-learn", "fallback": True, "files": {}})
     with pytest.raises(PipelineError, match=r"no mirror of mnist can be reached and data\.fallback is null"):
         fallback.main()
+
+
+def choose(monkeypatch: pytest.MonkeyPatch, dataset: str) -> None:
+    """Set `data.dataset` and let no mirror answer."""
+    params = load_params()
+    params = params.model_copy(update={"data": params.data.model_copy(update={"dataset": dataset})})
+    monkeypatch.setattr(fetch, "load_params", lambda: params)
+    monkeypatch.setattr(fallback, "load_params", lambda: params)
+    monkeypatch.setattr(fetch, "fetch_from_mirrors", lambda name, dataset: False)
+    monkeypatch.setattr(fallback, "mirrors", lambda name, dataset: [])
+    monkeypatch.delenv("DIGITS_NO_FALLBACK", raising=False)
+
+
+def test_the_fallback_can_be_chosen_as_the_dataset_and_left_again(workspace: Path, monkeypatch) -> None:
+    for dataset, is_fallback in (("mnist", True), ("optdigits", False), ("mnist", True)):
+        choose(monkeypatch, dataset)
+        fallback.main()  # as `make run` does before `dvc repro`
+        fetch.main()
+        source = read_source()
+        assert (source["dataset"], source["fallback"]) == ("optdigits", is_fallback)
+        assert len(read_raw("test")[0]) == 360
 
 
 def test_a_fetched_dataset_is_never_dropped(workspace: Path, mirror: Path, dataset: Dataset, monkeypatch) -> None:
