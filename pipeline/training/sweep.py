@@ -71,14 +71,14 @@ def base_settings(params: Params) -> Settings:
 
 def parent_run(study: optuna.Study, dataset: str, params: Params) -> str:
     """Returns the id of the MLflow run that is the parent of all trials, created if it is missing."""
-    with FileLock(checkout() / ".mlflow.lock"):
+    with FileLock(checkout() / ".sweep.lock"):  # the first of several processes creates the run
         run_id = study.user_attrs.get("run_id", "")
-    if run_id and tracking.run_exists(run_id):
-        return str(run_id)
-    tags = {"sweep": study.study_name, "dataset": dataset}
-    with tracking.run(dataset, f"sweep-{params.sweep.model}", tags) as run:
-        study.set_user_attr("run_id", run.info.run_id)
-        return str(run.info.run_id)
+        if run_id and tracking.run_exists(run_id):
+            return str(run_id)
+        tags = {"sweep": study.study_name, "dataset": dataset}
+        with tracking.run(dataset, f"sweep-{params.sweep.model}", tags) as run:
+            study.set_user_attr("run_id", run.info.run_id)
+            return str(run.info.run_id)
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:

@@ -1,5 +1,7 @@
 """The sweep: nested runs, pruning, resuming, parallel processes on one study, and the profile of the best trial."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import optuna
@@ -103,6 +105,22 @@ def test_parallel_processes_draw_different_values(search) -> None:
                 sweep.suggest(trial, "optimizer.learning_rate", params.sweep.ranges["optimizer.learning_rate"])
             )
     assert len(set(drawn)) == 4
+
+
+def test_sweeps_that_start_together_have_one_parent_run(search) -> None:
+    params = search()
+    studies = [sweep.open_study(params, "mnist") for _ in range(3)]
+    tracking.experiment_id("mnist")
+    barrier = threading.Barrier(len(studies))
+
+    def start(study: optuna.Study) -> str:
+        barrier.wait()
+        return sweep.parent_run(study, "mnist", params)
+
+    with ThreadPoolExecutor(len(studies)) as pool:
+        parents = set(pool.map(start, studies))
+    assert parents == {run.info.run_id for run in runs()} and len(parents) == 1
+    assert sweep.parent_run(studies[0], "mnist", params) in parents
 
 
 def test_a_range_has_limits_or_choices() -> None:
