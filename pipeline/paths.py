@@ -21,6 +21,7 @@ REPORTS = ROOT / "reports"
 TEMPLATES = ROOT / "pipeline" / "reporting" / "templates"
 
 REFERENCES = ROOT / "docs" / "references.json"
+QUICK_REFERENCES = REPORTS / "references-quick.json"
 PROFILES = ROOT / "profiles"
 
 BENTOML_HOME = ROOT / ".bentoml"

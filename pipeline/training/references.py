@@ -1,6 +1,7 @@
 """`make references`: train the reference models of references.yaml and compare them with the project's models.
 
-Writes docs/references.json, which the comparison report reads, and docs/references.md.
+Writes docs/references.json, which the comparison report reads, and docs/references.md. A quick run, whose results mean
+nothing, writes reports/references-quick.json and .md instead.
 """
 
 import time
@@ -18,7 +19,7 @@ from pipeline.data.idx import read_raw, read_source
 from pipeline.data.splits import Split, validation_mask
 from pipeline.files import read_json, write_json, write_text
 from pipeline.params import Model, Optimizer, Params, Schedule, flatten, load_params, parse_settings, read_yaml
-from pipeline.paths import EVALUATIONS, MODELS, REFERENCE_MODELS, REFERENCES, REPORTS
+from pipeline.paths import EVALUATIONS, MODELS, QUICK_REFERENCES, REFERENCE_MODELS, REFERENCES, REPORTS
 from pipeline.reporting.rendering import render
 from recognition.classifier import Classifier
 from recognition.native_output import hide_native_output
@@ -56,7 +57,7 @@ def load_references(path: Path = REFERENCE_MODELS) -> dict[str, Reference]:
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--quick", is_flag=True, help="Train one epoch on few images to test the command.")
+@click.option("--quick", is_flag=True, help="Train one epoch on few images; write reports/references-quick.*.")
 @click.option("--table", is_flag=True, help="Train nothing; write the table with the current results of our models.")
 def main(names: tuple[str, ...], quick: bool, table: bool) -> None:
     """Train the reference models NAMES (default: all) and write docs/references.json and docs/references.md."""
@@ -69,8 +70,8 @@ def main(names: tuple[str, ...], quick: bool, table: bool) -> None:
     for name in () if table else names or references:
         rows[name] = {"name": name, "dataset": title, **train(name, references[name], params, dataset, quick)}
         write(rows, params, title, quick)  # after each model, so that an interrupted run keeps its results
-    write(rows, params, title, quick)
-    say("docs/references.json and docs/references.md are up to date")
+    path = write(rows, params, title, quick)
+    say(f"results: {path.parent.name}/{path.name} and {path.parent.name}/{path.stem}.md")
 
 
 def earlier_rows(title: str) -> dict[str, Row]:
@@ -81,13 +82,15 @@ def earlier_rows(title: str) -> dict[str, Row]:
     return {row["name"]: row for row in content["models"] if row["dataset"] == title and not content["quick"]}
 
 
-def write(rows: dict[str, Row], params: Params, title: str, quick: bool) -> None:
-    """Write both files, with the rows in the order of references.yaml."""
+def write(rows: dict[str, Row], params: Params, title: str, quick: bool) -> Path:
+    """Write both files, with the rows in the order of references.yaml. Returns the path of the JSON file."""
+    path = QUICK_REFERENCES if quick else REFERENCES
     ordered = [rows[name] for name in load_references() if name in rows]
     own = [row for row in map(own_row, params.models) if row]
-    write_json(REFERENCES, {"quick": quick, "models": ordered})
+    write_json(path, {"quick": quick, "models": ordered})
     text = render("references.md", rows=ordered, own=own, title=title, quick=quick)
-    write_text(REFERENCES.with_suffix(".md"), text)
+    write_text(path.with_suffix(".md"), text)
+    return path
 
 
 def own_row(name: str) -> Row | None:

@@ -41,16 +41,21 @@ def raw(workspace, monkeypatch):
 
 
 def test_selected_models_are_trained_tracked_and_written(raw, capsys) -> None:
+    write_json(raw / "docs" / "references.json", {"quick": False, "models": []})
+    (raw / "docs" / "references.md").write_text("measured\n")
     references.main(["--quick", "mlp-64", "cnn-32-64-dropout"], standalone_mode=False)
-    content = read_json(raw / "docs" / "references.json")
+    assert read_json(raw / "docs" / "references.json") == {"quick": False, "models": []}
+    assert (raw / "docs" / "references.md").read_text() == "measured\n"
+    content = read_json(raw / "reports" / "references-quick.json")
     rows = {row["name"]: row for row in content["models"]}
     assert content["quick"] and list(rows) == ["mlp-64", "cnn-32-64-dropout"]
     row = rows["mlp-64"]
     assert row["parameters"] == 784 * 64 + 64 + 64 * 10 + 10 and row["multiply_adds"] == 784 * 64 + 64 * 10
     assert 0 <= row["accuracy"] <= 1 and row["bytes"] > 50_000 and row["stated"] == "about 95%"
     line = f"mlp-64: {row['accuracy']:.2%} of 300 test images correct (published: about 95%)"
-    assert line in capsys.readouterr().out
-    page = (raw / "docs" / "references.md").read_text()
+    output = capsys.readouterr().out
+    assert line in output and "results: reports/references-quick.json and reports/references-quick.md" in output
+    page = (raw / "reports" / "references-quick.md").read_text()
     assert "`--quick`" in page and f"| mlp-64 | about 95% | {100 * row['accuracy']:.2f}% |" in page
     client = tracking.connect()
     runs = client.search_runs([client.get_experiment_by_name("mnist").experiment_id])
