@@ -1,5 +1,6 @@
 """`params.yaml` as typed, frozen objects, and the YAML parser for all settings files; errors name every invalid key."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -22,12 +23,11 @@ RENAMED_KEYS = {  # old key: new key, or None for a removed key
     "reliable_accuracy": "selective_accuracy",
     "test_time_shift": "tta_shift",
 }
-REGISTRY_ALIASES = {"champion", "previous", "latest"}
 
 
 def _no_alias(name: str) -> str:
-    if name in REGISTRY_ALIASES:
-        raise ValueError("the model registry uses this name as an alias; choose another")
+    if re.fullmatch(r"champion|previous|latest|v\d+", name):  # MLflow reserves the last two
+        raise ValueError("the model registry uses this name as an alias or a version; choose another")
     return name
 
 
@@ -40,9 +40,21 @@ Parsed = TypeVar("Parsed")
 
 
 class Settings(BaseModel):
-    """Base of all settings: unknown keys are errors, values are read-only."""
+    """Read-only settings; unknown keys are errors. A default only means "off" (0, none, empty): DVC does not see it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), validate_default=True)
+
+
+def required_with(switch: str, *values: str) -> AfterValidator:
+    """Returns a validator that forbids None if the earlier key `switch` is one of `values` (without any: is on)."""
+
+    def check(value: Any, info: Any) -> Any:
+        setting = info.data.get(switch)
+        if value is None and (setting in values if values else setting):
+            raise ValueError(f"required, because {switch} is {setting}")
+        return value
+
+    return AfterValidator(check)
 
 
 class Data(Settings):
@@ -63,7 +75,7 @@ class Optimizer(Settings):
     name: Literal["adam", "adamw", "rmsprop", "sgd"]
     learning_rate: Positive
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    beta_2: Probability = 0.999
+    beta_2: Annotated[Probability | None, required_with("name", "adam", "adamw")] = None
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
@@ -72,15 +84,13 @@ class Schedule(Settings):
     warmup: Share = 0.0
 
 
-class Augmentation(Settings):
-    """Random distortions of training images; `params.yaml` gives the units."""
-
+class Augmentation(Settings):  # random distortions of training images; params.yaml gives the units
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
     shear: Annotated[float, Field(ge=0, le=45)] = 0.0
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
     shift: Annotated[float, Field(ge=0, le=14)] = 0.0
     elastic: Annotated[float, Field(ge=0, le=14)] = 0.0
-    smoothness: Annotated[int, Field(ge=2, le=14)] = 4
+    smoothness: Annotated[Annotated[int, Field(ge=2, le=14)] | None, required_with("elastic")] = None
     stroke: Share = 0.0
     degraded: Share = 0.0
     blur: Share = 0.0
@@ -88,7 +98,7 @@ class Augmentation(Settings):
     light: Share = 0.0
     noise: Share = 0.0
     final_phase: Share = 0.0
-    final_phase_strength: Share = 0.4
+    final_phase_strength: Annotated[Share | None, required_with("final_phase")] = None
 
 
 class Model(Settings):
@@ -97,7 +107,7 @@ class Model(Settings):
     optimizer: Optimizer
     schedule: Schedule
     epochs: Count
-    ensemble_size: Count = 1
+    ensemble_size: Count
     tta_shift: Annotated[int, Field(ge=0, le=4)] = 0
     minimum_steps: Annotated[int, Field(ge=0)] = 0
     batch_size: Count
@@ -108,9 +118,7 @@ class Model(Settings):
     threads: Count
 
 
-class DemoNetwork(Settings):
-    """The small network whose activations the page shows."""
-
+class DemoNetwork(Settings):  # whose activations the page shows
     widths: Annotated[list[int], Field(min_length=2, max_length=2)]
     epochs: Count
     minimum_steps: Annotated[int, Field(ge=0)]
@@ -221,15 +229,6 @@ def load_params(path: Path = PARAMS) -> Params:
     return parse_settings(path, Params, read_yaml(path))
 
 
-def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves of a nested mapping by dotted path, the parameter names of DVC and MLflow."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        path = f"{prefix}.{key}" if prefix else key
-        flat |= flatten(value, path) if isinstance(value, dict) else {path: value}
-    return flat
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file. Raises PipelineError if it is missing or not a mapping."""
     try:
@@ -256,6 +255,6 @@ def parse_settings(path: Path, kind: type[Parsed], content: Any) -> Parsed:
             if problem["type"] == "extra_forbidden" and key in RENAMED_KEYS:
                 new_name = RENAMED_KEYS[key]
                 message = f"this key was renamed to {new_name}" if new_name else "this key was removed; delete it"
-            if problem["type"] != "missing" or key not in new_names:  # otherwise the line of the old key names it
+            if key not in new_names or problem["type"] not in ("missing", "value_error"):  # the old key's line names it
                 lines.append(f"{path.name}: {'.'.join(parts)}: {message}")
         raise PipelineError("\n".join(lines)) from None

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import sqlalchemy as sql
@@ -124,6 +124,15 @@ def run_exists(run_id: str) -> bool:
         return bool(connect().get_run(run_id).info.lifecycle_stage == "active")
     except MlflowException:
         return False
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of a nested mapping by dotted path, the parameter names of DVC and MLflow."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        path = f"{prefix}.{key}" if prefix else key
+        flat |= flatten(value, path) if isinstance(value, dict) else {path: value}
+    return flat
 
 
 def git_commit() -> str:

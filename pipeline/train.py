@@ -13,7 +13,7 @@ from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import Split, load_split
 from pipeline.files import write_bytes, write_json
-from pipeline.params import flatten, load_params
+from pipeline.params import load_params
 from pipeline.paths import MODELS
 from recognition.image_format import IMAGE_SIZE
 from recognition.native_output import hide_native_output
@@ -60,7 +60,7 @@ def main(name: str) -> None:
         write_bytes(folder / "model.tflite", litert)
         history.to_csv(folder / "history.csv", index=False, float_format="%.6g")
         write_json(folder / "run.json", record)
-        parameters = flatten(settings.model_dump(), f"models.{name}")
+        parameters = tracking.flatten(settings.model_dump(), f"models.{name}")
         log_to_mlflow(name, parameters, model, history, record, train, folder)
     say(
         f"{name}: {history.val_accuracy.iloc[-1]:.2%} of {len(tune.labels):,} tuning images correct after "

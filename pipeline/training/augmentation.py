@@ -20,6 +20,7 @@ def distort(images: Tensor, seed: Tensor, settings: Augmentation, strength: Tens
         images = change_strokes(images, seeds[0], settings.stroke)
     rows, columns = affine_grid(tf.shape(images)[0], seeds[1], settings, strength)
     if settings.elastic:
+        assert settings.smoothness is not None  # required with `elastic`
         deviation = strength * settings.elastic
         displacement = elastic_displacement(tf.shape(images)[0], seeds[2], deviation, settings.smoothness)
         rows, columns = rows + displacement[..., 0], columns + displacement[..., 1]

@@ -137,6 +137,7 @@ def batches(split: Split, classes: int, settings: Model, passes: int = 1) -> tf.
     """
     size = min(settings.batch_size, len(split.labels))
     repeats, augmentation = settings.epochs * passes, settings.augmentation
+    final_strength = augmentation.final_phase_strength if augmentation.final_phase else 1.0
     final_phase_from = round((1 - augmentation.final_phase) * repeats * (len(split.labels) // size))
     labels = keras.utils.to_categorical(split.labels, classes)
     data = tf.data.Dataset.from_tensor_slices((split.images, labels))
@@ -149,7 +150,7 @@ def batches(split: Split, classes: int, settings: Model, passes: int = 1) -> tf.
         images = tf.cast(pixels, tf.float32) / 255
         if augmentation == Augmentation():
             return images, targets
-        strength = tf.where(step < final_phase_from, 1.0, augmentation.final_phase_strength)
+        strength = tf.where(step < final_phase_from, 1.0, final_strength)
         return distort(images, tf.cast(seed % 2**31, tf.int32), augmentation, strength), targets
 
     return tf.data.Dataset.zip(data, seeds).map(augment, tf.data.AUTOTUNE, deterministic=True).prefetch(2)

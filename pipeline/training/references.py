@@ -18,7 +18,7 @@ from pipeline.data.datasets import load_dataset
 from pipeline.data.idx import read_raw, read_source
 from pipeline.data.splits import Split, validation_mask
 from pipeline.files import read_json, write_json, write_text
-from pipeline.params import Model, Optimizer, Params, Schedule, flatten, load_params, parse_settings, read_yaml
+from pipeline.params import Model, Optimizer, Params, Schedule, load_params, parse_settings, read_yaml
 from pipeline.paths import EVALUATIONS, MODELS, QUICK_REFERENCES, REFERENCE_MODELS, REFERENCES, REPORTS
 from pipeline.reporting.rendering import render
 from recognition.classifier import Classifier
@@ -43,8 +43,9 @@ class Reference(Model):
     open: str | None = None
     validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     architecture: str = "plain"
-    optimizer: Optimizer = Optimizer(name="adam", learning_rate=0.001)
+    optimizer: Optimizer = Optimizer(name="adam", learning_rate=0.001, beta_2=0.999)
     schedule: Schedule = Schedule(name="constant")
+    ensemble_size: Annotated[int, Field(ge=1)] = 1
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 1
     threads: Annotated[int, Field(ge=1)] = 2
@@ -116,7 +117,7 @@ def train(name: str, settings: Reference, params: Params, dataset: str, quick: b
         settings = settings.model_copy(update={"epochs": 1, "batch_size": 32})
         training = Split(dataset, training.images[:QUICK_IMAGES], training.labels[:QUICK_IMAGES])
     with tracking.run(dataset, name, {"reference": name, "dataset": dataset, "data_digest": training.digest()}):
-        mlflow.log_params(flatten(settings.model_dump(), "reference"))
+        mlflow.log_params(tracking.flatten(settings.model_dump(), "reference"))
         cpu, wall = time.process_time(), time.perf_counter()
         network, _ = fit(name, settings, len(load_dataset(dataset).classes), training, val)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall

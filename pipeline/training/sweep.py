@@ -22,8 +22,8 @@ from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import Split, load_split
 from pipeline.files import write_text
-from pipeline.params import Model, Params, Range, flatten, load_params
-from pipeline.paths import PROFILES, checkout
+from pipeline.params import Model, Params, Range, load_params, parse_settings
+from pipeline.paths import PARAMS, PROFILES, checkout
 from pipeline.training.profiles import merge
 from recognition.native_output import hide_native_output
 
@@ -95,7 +95,7 @@ def run_trial(trial: Trial, parent: str, params: Params, train: Split, val: Spli
     settings, name, history = base_settings(params), params.sweep.model, None
     for key, values in params.sweep.ranges.items():
         merge(settings, nested(key, suggest(trial, key, values)))
-    model = Model.model_validate(settings)
+    model = parse_settings(PARAMS, Model, settings)
 
     class Prune(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
         def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
@@ -107,7 +107,7 @@ def run_trial(trial: Trial, parent: str, params: Params, train: Split, val: Spli
     keras.backend.clear_session()
     tags = {"mlflow.parentRunId": parent, "sweep": trial.study.study_name, "dataset": train.dataset}
     with tracking.run(train.dataset, f"trial-{trial.number}", tags), suppress(optuna.TrialPruned):
-        mlflow.log_params(flatten(settings, f"models.{name}"))
+        mlflow.log_params(tracking.flatten(settings, f"models.{name}"))
         _, history = fit(name, model, len(load_dataset(train.dataset).classes), train, val, [Prune()])
     if history is None:
         raise optuna.TrialPruned

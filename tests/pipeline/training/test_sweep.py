@@ -10,7 +10,7 @@ import pytest
 from pipeline import tracking
 from pipeline.console import PipelineError
 from pipeline.data.splits import Split, save_split
-from pipeline.params import Params, Range, flatten, load_params, read_yaml
+from pipeline.params import Params, Range, load_params, read_yaml
 from pipeline.training import sweep
 from tests.conftest import drawn_digits
 
@@ -71,7 +71,7 @@ def test_a_sweep_is_tracked_resumes_and_writes_the_best_trial(search, workspace,
     assert artifacts == {"search.png", "sweep-mlp.yaml"}
     assert parent.data.metrics["best_val_accuracy"] == study.best_value
     best = read_yaml(workspace / "profiles" / "sweep-mlp.yaml")
-    assert flatten(best["models"]["mlp"]) == study.best_params
+    assert tracking.flatten(best["models"]["mlp"]) == study.best_params
     assert "python -m pipeline.training.profiles profiles/sweep-mlp.yaml" in capsys.readouterr().out
 
 
@@ -121,6 +121,17 @@ def test_sweeps_that_start_together_have_one_parent_run(search) -> None:
         parents = set(pool.map(start, studies))
     assert parents == {run.info.run_id for run in runs()} and len(parents) == 1
     assert sweep.parent_run(studies[0], "mnist", params) in parents
+
+
+def test_a_range_that_needs_another_key_is_an_error(search) -> None:
+    params = search(ranges={"augmentation.final_phase": {"low": 0.1, "high": 0.5}})
+    mlp = params.models["mlp"]
+    augmentation = mlp.augmentation.model_copy(update={"final_phase": 0.0, "final_phase_strength": None})
+    params.models["mlp"] = mlp.model_copy(update={"augmentation": augmentation})
+    with pytest.raises(
+        PipelineError, match=r"augmentation\.final_phase_strength: .*required, because final_phase is 0"
+    ):
+        sweep.main()
 
 
 def test_a_range_has_limits_or_choices() -> None:
