@@ -17,6 +17,7 @@ START, END = "<!-- settings: written by docs/settings.py -->\n", "<!-- end of se
 OTHER_VARIABLES = {  # read by the pipeline or by libraries: default, meaning
     "DATA_MIRROR": ("", "folder or URL with the dataset's files, tried before the published mirrors"),
     "MLFLOW_TRACKING_URI": ("sqlite:///mlflow.db", "MLflow store or server; unset: a file in the root of the checkout"),
+    "CUDA_VISIBLE_DEVICES": ("", "GPUs that training may use; -1: none, train on the CPU (read by TensorFlow)"),
     "DIGITS_NO_FALLBACK": ("", "if set, unreachable mirrors are an error, as with `data.fallback: null`"),
     "VERSION": ("", "`make promote`: version to promote"),
     "REASON": ("", "`make promote`, `make rollback`: reason, recorded in the promotion history"),

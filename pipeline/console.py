@@ -12,7 +12,7 @@ from rich.progress import Progress
 QUIET_LIBRARIES = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_ENABLE_ONEDNN_OPTS": "1",
-    "CUDA_VISIBLE_DEVICES": "-1",  # only results of the CPU are reproducible
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # several processes may share a GPU
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

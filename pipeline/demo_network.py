@@ -25,6 +25,7 @@ with hide_native_output():
     import keras
     import tensorflow as tf
 
+from pipeline.training import device
 from pipeline.training.augmentation import distort
 from pipeline.training.export import convert
 
@@ -34,6 +35,7 @@ Layer = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int8]]  # sca
 def main() -> None:
     settings = load_params().demo_network
     train, val = load_split("train"), load_split("val")
+    say("demo network: training on {device} in {precision}".format(**device.description("float32")))
     network = build(settings, len(load_dataset(train.dataset).classes))
     fit(network, train, settings)
     layers = quantize_weights(network)

@@ -24,9 +24,10 @@ with hide_native_output():
 
 from pipeline.evaluation.calibration import fit_temperature
 from pipeline.reporting.charts import learning_curves
+from pipeline.training import device
 from pipeline.training.architectures import multiply_adds, with_probabilities
 from pipeline.training.export import export, save_keras
-from pipeline.training.loop import fit, uses_bfloat16
+from pipeline.training.loop import fit
 
 
 def main(name: str) -> None:
@@ -48,7 +49,7 @@ def main(name: str) -> None:
             "run_id": run.info.run_id,
             "parameters": network.count_params(),
             "multiply_adds": multiply_adds(network),
-            "precision": "bfloat16" if uses_bfloat16(settings.precision) else "float32",
+            **device.description(settings.precision),
             "cpu_seconds": round(time.process_time()),
             "temperature": temperature,
             "export": export_record,
@@ -80,7 +81,8 @@ def log_to_mlflow(
     """Log parameters, training data, model and files to the active run, which has the metrics of each epoch."""
     import mlflow
 
-    figures = {key: record[key] for key in ("parameters", "multiply_adds", "precision", "cpu_seconds", "temperature")}
+    logged = ("parameters", "multiply_adds", "device", "precision", "cpu_seconds", "temperature")
+    figures = {key: record[key] for key in logged}
     mlflow.log_params({**parameters, "data.dataset": train.dataset, **figures})
     mlflow.log_dict(record, "run.json")
     data = mlflow.data.from_numpy(train.images, targets=train.labels, name=train.dataset, digest=train.digest()[:32])

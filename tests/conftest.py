@@ -21,6 +21,7 @@ from records import database
 from tests.postgres import postgres, postgres_url
 
 __all__ = ["postgres", "postgres_url"]
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the tests expect the numbers of a CPU
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}

@@ -118,15 +118,16 @@ def _logits(features: Tensor, classes: int) -> Tensor:
 ARCHITECTURES = {function.__name__: function for function in (mlp, cnn, vgg, residual, densenet, plain)}
 
 
-def build(architecture: str, classes: int, arguments: dict[str, Any], bfloat16: bool = False) -> keras.Model:
-    """Returns a network with initial weights, from images (n, 28, 28) of 0..1 to logits (n, classes).
+def build(architecture: str, classes: int, arguments: dict[str, Any], policy: str = "float32") -> keras.Model:
+    """Returns a network with initial weights, from images (n, 28, 28) of 0..1 to float32 logits (n, classes).
 
-    Raises PipelineError for an unknown architecture or invalid arguments.
+    `policy`: Keras' dtype policy, such as "mixed_bfloat16". Raises PipelineError for an unknown architecture or invalid
+    arguments.
     """
     if architecture not in ARCHITECTURES:
         raise PipelineError(f"unknown architecture {architecture!r}; known: {', '.join(ARCHITECTURES)}")
     function = ARCHITECTURES[architecture]
-    keras.mixed_precision.set_global_policy("mixed_bfloat16" if bfloat16 else "float32")
+    keras.mixed_precision.set_global_policy(policy)
     images = keras.Input(IMAGE_SHAPE, name="images")
     try:
         return keras.Model(images, function(images, classes, **arguments), name=architecture)

@@ -1,16 +1,16 @@
 """The training loop: trains the networks of one model on distorted images and combines them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from pipeline.console import PipelineError, progress
+from pipeline.console import PipelineError, progress, say
 from pipeline.data.splits import Split
 from pipeline.params import Augmentation, Model
+from pipeline.training import device
 from pipeline.training.architectures import build, ensemble, with_tta
 from pipeline.training.augmentation import distort
 from recognition.native_output import hide_native_output
@@ -18,14 +18,6 @@ from recognition.native_output import hide_native_output
 with hide_native_output():
     import keras
     import tensorflow as tf
-
-
-def uses_bfloat16(precision: str) -> bool:
-    """Whether to compute in bfloat16. "auto" does where /proc/cpuinfo lists the instruction set AVX512-BF16."""
-    if precision == "auto":
-        cpuinfo = Path("/proc/cpuinfo")
-        return cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text()
-    return precision == "bfloat16"
 
 
 def fit(
@@ -41,6 +33,7 @@ def fit(
     Returns a float32 network from images (n, 28, 28) of 0..1 to logits (n, classes), and the history with one row per
     epoch, one member after the other. Raises PipelineError if the loss is not finite.
     """
+    say("{}: training on {device} in {precision}".format(name, **device.description(settings.precision)))
     trained = [
         fit_member(index, name, settings, classes, train, val, callbacks) for index in range(settings.ensemble_size)
     ]
@@ -63,7 +56,7 @@ def fit_member(
     settings = settings.model_copy(update={"seed": settings.seed + index})
     first_epoch = index * settings.epochs
     make_reproducible(settings)
-    network = build(settings.architecture, classes, settings.arguments, uses_bfloat16(settings.precision))
+    network = build(settings.architecture, classes, settings.arguments, device.policy(settings.precision))
     steps_per_pass = max(len(train.labels) // settings.batch_size, 1)
     passes = max(-(-settings.minimum_steps // (settings.epochs * steps_per_pass)), 1)  # above 1 for small datasets
     network.compile(
@@ -106,6 +99,8 @@ def make_reproducible(settings: Model) -> None:
     """Seed all random generators and fix the number of threads, which sets the order of floating-point sums."""
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
+    if device.gpus():
+        tf.config.experimental.enable_tensor_float_32_execution(False)  # float32 with all its digits, as on a CPU
     if tf.config.threading.get_intra_op_parallelism_threads() != settings.threads:
         tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
 

@@ -27,9 +27,10 @@ from recognition.native_output import hide_native_output
 with hide_native_output():
     import keras
 
+from pipeline.training import device
 from pipeline.training.architectures import multiply_adds, with_probabilities
 from pipeline.training.export import export
-from pipeline.training.loop import fit, uses_bfloat16
+from pipeline.training.loop import fit
 
 QUICK_IMAGES = 600
 Row = dict[str, Any]
@@ -134,7 +135,7 @@ def train(name: str, settings: Reference, params: Params, dataset: str, quick: b
     say(f"{name}: {accuracy:.2%} of {len(test_labels):,} test images correct (published: {settings.stated})")
     keras.backend.clear_session()
     described = settings.model_dump(include={"described", "open", "stated"})
-    precision = "bfloat16" if uses_bfloat16(settings.precision) else "float32"
+    precision = device.description(settings.precision)["precision"]
     return {**described, "accuracy": accuracy, **costs, "seconds": round(wall), "precision": precision}
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -127,10 +128,28 @@ def test_a_constant_rate_with_warm_up_is_an_error() -> None:
         loop.make_optimizer(settings(schedule={"name": "constant", "warmup": 0.1}), 100)
 
 
-def test_precision_is_set_or_chosen_by_the_processor(monkeypatch) -> None:
-    assert loop.uses_bfloat16("bfloat16") and not loop.uses_bfloat16("float32")
-    monkeypatch.setattr(loop.Path, "exists", lambda self: False)
-    assert not loop.uses_bfloat16("auto")
+def test_the_device_is_reported_before_the_training(split: Split, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(loop.device, "gpus", lambda: [])
+    loop.fit("mlp", settings(epochs=1), 10, split, split)
+    assert capsys.readouterr().out.splitlines() == ["mlp: training on CPU in float32"]
+    monkeypatch.setattr(loop.device, "gpus", lambda: [("NVIDIA T4", (7, 5))])
+    loop.fit("mlp", settings(epochs=1), 10, split, split)
+    assert capsys.readouterr().out.splitlines() == ["mlp: training on NVIDIA T4 in float32"]
+
+
+def test_a_network_in_mixed_float16_has_a_scaled_loss_and_is_exported_in_float32(split: Split, monkeypatch) -> None:
+    optimizers = []
+
+    class Observe(keras.callbacks.Callback):
+        def on_train_begin(self, logs: Any = None) -> None:
+            optimizers.append(type(self.model.optimizer).__name__)
+            assert self.model.dtype_policy.name == "mixed_float16"
+
+    monkeypatch.setattr(loop.device, "gpus", lambda: [("NVIDIA T4", (7, 5))])
+    chosen = settings(precision="auto", epochs=12, minimum_steps=300)
+    network, history = loop.fit("mlp", chosen, 10, split, split, [Observe()])
+    assert optimizers == ["LossScaleOptimizer"]
+    assert network.dtype_policy.name == "float32" and history.val_accuracy.iloc[-1] > 0.9
 
 
 def test_an_unknown_model_is_an_error_with_the_known_names() -> None:
