@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 
 DVC = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 # Modules without influence on what a stage computes: where files lie, how they are written, what is printed, logged
-PLUMBING = {f"pipeline.{name}" for name in ("files", "params", "paths", "console", "tracking")}
+PLUMBING = {f"pipeline.{name}" for name in ("files", "params", "settings", "paths", "console", "tracking")}
 PLUMBING |= {"recognition.native_output"}
 PACKAGES = ("pipeline", "recognition", "records")
 
@@ -161,7 +161,7 @@ def test_modules_are_short_and_folders_of_the_pipeline_small() -> None:
 
 
 def test_the_top_of_the_pipeline_holds_the_stages_and_five_shared_modules() -> None:
-    shared = {"__init__", "params", "paths", "files", "console", "tracking"}
+    shared = {"__init__", "params", "settings", "paths", "files", "console", "tracking"}
     assert {path.stem for path in (REPOSITORY / "pipeline").glob("*.py")} == {*DVC} | shared
 
 

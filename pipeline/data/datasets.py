@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import Field
 
 from pipeline.console import PipelineError
-from pipeline.params import Settings, Share, parse_settings, read_yaml
 from pipeline.paths import DATASETS
+from pipeline.settings import Settings, Share, parse_settings, read_yaml
 
 Checksum = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")]
 

@@ -14,8 +14,9 @@ from ruamel.yaml import YAML
 
 from pipeline.console import run_main, say
 from pipeline.files import write_text
-from pipeline.params import Params, parse_settings, read_yaml
+from pipeline.params import Params
 from pipeline.paths import PARAMS
+from pipeline.settings import parse_settings, read_yaml
 from pipeline.tracking import flatten
 
 

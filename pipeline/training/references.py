@@ -18,9 +18,10 @@ from pipeline.data.datasets import load_dataset
 from pipeline.data.idx import read_raw, read_source
 from pipeline.data.splits import Split, validation_mask
 from pipeline.files import read_json, write_json, write_text
-from pipeline.params import Model, Optimizer, Params, Schedule, load_params, parse_settings, read_yaml
+from pipeline.params import Model, Optimizer, Params, Schedule, load_params
 from pipeline.paths import EVALUATIONS, MODELS, QUICK_REFERENCES, REFERENCE_MODELS, REFERENCES, REPORTS
 from pipeline.reporting.rendering import render
+from pipeline.settings import parse_settings, read_yaml
 from recognition.classifier import Classifier
 from recognition.native_output import hide_native_output
 

@@ -22,8 +22,9 @@ from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import Split, load_split
 from pipeline.files import write_text
-from pipeline.params import Model, Params, Range, load_params, parse_settings
+from pipeline.params import Model, Params, Range, load_params
 from pipeline.paths import PARAMS, PROFILES, checkout
+from pipeline.settings import parse_settings
 from pipeline.training.profiles import merge
 from recognition.native_output import hide_native_output
 

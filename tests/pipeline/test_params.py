@@ -8,8 +8,9 @@ import yaml
 
 from pipeline.console import PipelineError
 from pipeline.data.datasets import Dataset, load_dataset, load_datasets
-from pipeline.params import RENAMED_KEYS, Augmentation, Optimizer, Params, Settings, load_params
+from pipeline.params import Augmentation, Optimizer, Params, load_params
 from pipeline.paths import PARAMS
+from pipeline.settings import RENAMED_KEYS, Settings
 from pipeline.tracking import flatten
 
 

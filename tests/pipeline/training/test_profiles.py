@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from pipeline.console import PipelineError
-from pipeline.params import load_params, read_yaml
+from pipeline.params import load_params
 from pipeline.paths import PARAMS, ROOT
+from pipeline.settings import read_yaml
 from pipeline.training import architectures, profiles
 
 

@@ -10,7 +10,8 @@ import pytest
 from pipeline import tracking
 from pipeline.console import PipelineError
 from pipeline.data.splits import Split, save_split
-from pipeline.params import Params, Range, load_params, read_yaml
+from pipeline.params import Params, Range, load_params
+from pipeline.settings import read_yaml
 from pipeline.training import sweep
 from tests.conftest import drawn_digits
 
