@@ -47,7 +47,7 @@ serve: setup ## serve the current champion with the latest Bento (HOST=, PORT=)
 	@python -m pipeline.registry.handover
 	@python -m pipeline.deployment.serve --host $(HOST) --port $(PORT)
 
-image: setup ## build a container image of the latest Bento with docker or podman (BASE_IMAGE=)
+image: setup ## build a container image of the current champion with docker or podman (BASE_IMAGE=)
 	@python -m pipeline.deployment.image --base-image $(BASE_IMAGE)
 
 retrain: setup ## retrain as the schedule does: corrections, pipeline, gate, hand-over to the running service
@@ -77,9 +77,8 @@ review: setup ## accept or reject corrections that need a review
 mlflow: setup ## start the MLflow UI: experiments, runs, model registry (MLFLOW_PORT=)
 	@python -m pipeline.tracking --port $(MLFLOW_PORT)
 
-report: setup ## open the comparison report in a browser
-	@ls $(CURDIR)/reports/comparison.html || { echo "error: there is no report yet; run: make repro" >&2; exit 1; }
-	@python -m webbrowser file://$(CURDIR)/reports/comparison.html > /dev/null
+report: setup ## open the comparison report, with the times measured on this machine, in a browser
+	@python -m pipeline.reporting.measurements
 
 docs: .venv/.dev ## render learn/mathematics.md and learn/course.md as PDF
 	@python learn/build.py

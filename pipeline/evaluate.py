@@ -24,19 +24,20 @@ from recognition.classifier import Classifier
 def main(name: str) -> None:
     params = load_params()
     settings, file, folder = params.evaluate, MODELS / name / "model.tflite", EVALUATIONS / name
-    classifier, run = Classifier(file), read_json(MODELS / name / "run.json")
+    classifier, training = Classifier(file), read_json(MODELS / name / "training.json")
     splits = {split: load_split(split) for split in ("test", "val", "tune")}
     test, val = splits["test"], splits["val"]
     dataset = load_dataset(val.dataset)
     probabilities = {split: classifier.probabilities(data.images) for split, data in splits.items()}
     with threadpool_limits(1):  # the order of summation, and so the last digits, depend on the number of threads
         ood_score, ood_rates = fit_and_evaluate(classifier, probabilities, splits, settings.false_rejection_rate)
-    details = metrics.compute_metrics(probabilities, splits, dataset, run["temperature"], settings)
+    details = metrics.compute_metrics(probabilities, splits, dataset, training["temperature"], settings)
     details["metrics"]["out_of_distribution"] = ood_rates
     details["metrics"]["robustness"] = metrics.corruption_errors(classifier, test.labels)
     details["sensitivity"] = metrics.sensitivity(classifier, test.labels)
     evaluation = metrics.rounded({"dataset": val.dataset, "digest": sha256(file), **details})
-    cost = metrics.measure_cost(file, classifier, run, val.images, settings.latency_calls)
+    cost = metrics.cost(file, training)
+    latency = metrics.measure_latency(classifier, val.images, settings.latency_calls)
     evidence = {
         "val": probabilities["val"],
         "test": probabilities["test"],
@@ -47,12 +48,14 @@ def main(name: str) -> None:
     write_json(folder / "evaluation.json", evaluation)
     write_json(folder / "ood_score.json", to_card(ood_score))
     write_json(folder / "cost.json", cost)
+    # Not a DVC output, because it differs between two runs; the digest names the model that it belongs to
+    write_json(folder / "latency.json", {"digest": evaluation["digest"], **latency})
     with replacing(folder / "predictions.npz") as output:
         np.savez_compressed(output, **evidence)  # type: ignore[arg-type]  # names are keywords
     with replacing(folder / "known_digits.npz") as output:
         np.savez(output, **known_digits(probabilities["val"], val))  # type: ignore[arg-type]  # names are keywords
     images = {split: len(data.labels) for split, data in splits.items()}
-    card = {"settings": params.models[name], "record": run, "cost": cost, "images": images}
+    card = {"settings": params.models[name], "record": training, "cost": cost, "images": images}
     write_reports(REPORTS / name, card, evaluation, probabilities["test"], test, dataset)
     figures = evaluation["metrics"]["test"]
     interval = f"95% interval {figures['accuracy_low']:.2%} to {figures['accuracy_high']:.2%}"

@@ -1,19 +1,29 @@
-"""Stage `package`: packages the registered models as a Bento and verifies its answers to known digits."""
+"""Stage `package`: packages the registered models as a Bento and verifies its answers to known digits.
 
+The Bento's version is a digest of its content, so the same content has the same tag on every machine.
+"""
+
+import hashlib
+import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.console import PipelineError, run_main, say
 from pipeline.deployment.bento_server import serving
-from pipeline.files import read_json, write_json
+from pipeline.files import read_json, sha256, write_json, write_text
 from pipeline.paths import BENTOML_HOME, DEMO_NETWORK, REPORTS, ROOT
 from pipeline.registry import versions
-from recognition.model import FILES, Model
+from pipeline.reporting.measurements import comparison_page
+from recognition.model import CARD_FILE, FILES, Model
 
 SHIPPED = ("serving", "recognition", "records")  # packages that the Bento contains, whole
+REPORT = Path("serving", "report.html")
+ORIGIN = ("run_id", "commit")  # keys of a model's card that tell where it was trained, not what it answers
+VERSION_LENGTH = 16  # hexadecimal digits
 
 
 def main() -> None:
@@ -27,7 +37,7 @@ def main() -> None:
             for name, model in models.items()
         },
     }
-    tag = build(packaged, registered["dataset"])
+    tag = build(packaged, models)
     try:
         verify(tag, models)
     except PipelineError:
@@ -40,24 +50,45 @@ def main() -> None:
 
 
 def store(registered_model: str, model: Model) -> str:
-    """Copy a version into BentoML's model store, unless it is there. Returns its tag."""
+    """Copy a version into BentoML's model store, unless identical files are there. Returns its tag."""
     import bentoml
 
     tag = f"{registered_model}-{model.name}:v{model.version}-{model.content_digest[:12]}"
-    try:
-        bentoml.models.get(tag)
-    except bentoml.exceptions.NotFound:
+    files = {file: model.folder / file for file in FILES if (model.folder / file).exists()}
+    if not keep(bentoml.models, tag, Path(), files):
         labels = {"dataset": model.card["dataset"], "entry": model.name, "version": model.version}
         metadata = {key: model.card[key] for key in ("digest", "run_id", "commit", "metrics", "cost")}
         with bentoml.models.create(tag, labels=labels, metadata=metadata) as stored:
-            for file in FILES:
-                if (model.folder / file).exists():
-                    shutil.copy(model.folder / file, stored.path_of(file))
+            for file, path in files.items():
+                shutil.copy(path, stored.path_of(file))
     return tag
 
 
-def build(packaged: dict[str, Any], dataset: str) -> str:
-    """Build the Bento. Returns its tag. `packaged`: champion, and tag, version and digest of each model."""
+def keep(items: Any, tag: str, below: Path, files: Mapping[str, Path]) -> bool:
+    """Whether a store of BentoML has an item that holds identical `files` (by relative path) in its folder `below`.
+
+    `items`: `bentoml.models` or `bentoml.bentos`. Any other item with this tag is deleted: it is incomplete, because
+    its creation was killed, or of another registry.
+    """
+    from bentoml.exceptions import BentoMLException, NotFound
+
+    try:
+        folder = Path(items.get(tag).path, below)
+        if all((folder / name).is_file() and sha256(folder / name) == sha256(path) for name, path in files.items()):
+            return True
+    except NotFound:
+        return False
+    except BentoMLException:
+        pass  # incomplete
+    items.delete(tag)
+    return False
+
+
+def build(packaged: dict[str, Any], models: dict[str, Model]) -> str:
+    """Build the Bento, unless it is there. Returns its tag.
+
+    `packaged`: champion, and tag, version and digest of each of the `models`.
+    """
     import bentoml
 
     with tempfile.TemporaryDirectory() as folder:
@@ -66,17 +97,38 @@ def build(packaged: dict[str, Any], dataset: str) -> str:
             ignore = shutil.ignore_patterns("__pycache__", "packaged.json")
             shutil.copytree(ROOT / package, context / package, ignore=ignore)
         shutil.copy(DEMO_NETWORK, context / "serving" / "page")
-        shutil.copy(REPORTS / "comparison.html", context / "serving" / "report.html")
+        shutil.copy(REPORTS / "comparison.html", context / REPORT)
         write_json(context / "serving" / "packaged.json", packaged)
-        bento = bentoml.build(
+        files = {path.relative_to(context).as_posix(): path for path in context.rglob("*") if path.is_file()}
+        version = content_digest(files, models)[:VERSION_LENGTH]
+        tag = f"digits:{version}"
+        del files[REPORT.as_posix()]  # its measured times may differ
+        if keep(bentoml.bentos, tag, Path("src"), files):
+            return tag
+        write_text(context / REPORT, comparison_page())
+        bentoml.build(
             "serving.service:Digits",
             name="digits",
+            version=version,
             build_ctx=str(context),
             include=[f"{package}/**" for package in SHIPPED],
-            labels={"dataset": dataset, "champion": packaged["champion"]},
+            labels={"dataset": models[packaged["champion"]].card["dataset"], "champion": packaged["champion"]},
             models=[entry["tag"] for entry in packaged["models"].values()],
         )
-    return str(bento.tag)
+    return tag
+
+
+def content_digest(files: Mapping[str, Path], models: Mapping[str, Model]) -> str:
+    """sha256 of the packages' files (by relative path) and of all that the models consist of, except their origin."""
+    content: dict[str, Any] = {name: sha256(path) for name, path in files.items()}
+    for name, model in models.items():
+        content |= {
+            f"{name}/{file}": sha256(model.folder / file)
+            for file in FILES
+            if file != CARD_FILE and (model.folder / file).exists()
+        }
+        content[f"{name}/{CARD_FILE}"] = {key: value for key, value in model.card.items() if key not in ORIGIN}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def verify(tag: str, models: dict[str, Model]) -> None:

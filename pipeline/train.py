@@ -1,7 +1,6 @@
 """Stage `train@NAME`: train one entry of `models:`, calibrate it, export it to LiteRT and track the run in MLflow."""
 
 import io
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from pipeline import tracking
 from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import Split, load_split
-from pipeline.files import write_bytes, write_json
+from pipeline.files import sha256, write_bytes, write_json
 from pipeline.params import load_params
 from pipeline.paths import MODELS
 from recognition.image_format import IMAGE_SIZE
@@ -27,7 +26,7 @@ from pipeline.reporting.charts import learning_curves
 from pipeline.training import device
 from pipeline.training.architectures import multiply_adds, with_probabilities
 from pipeline.training.export import export, save_keras
-from pipeline.training.loop import fit
+from pipeline.training.loop import fit, measured_seconds
 
 
 def main(name: str) -> None:
@@ -40,17 +39,16 @@ def main(name: str) -> None:
     digests = {"train": train.digest(), "tune": tune.digest()}
     tags = {"model": name, "dataset": train.dataset, "data_digest": digests["train"]}
     with tracking.run(train.dataset, name, tags) as run:
-        network, history = fit(name, settings, classes, train, tune)
+        with measured_seconds() as seconds:
+            network, history = fit(name, settings, classes, train, tune)
         logits = network.predict(tune.images.astype(np.float32) / 255, batch_size=500, verbose=0)
         temperature = fit_temperature(logits, tune.labels)
         model = with_probabilities(network, temperature)
         litert, export_record = export(model, tune, params.export)
         record = {
-            "run_id": run.info.run_id,
             "parameters": network.count_params(),
             "multiply_adds": multiply_adds(network),
             **device.description(settings.precision),
-            "cpu_seconds": round(time.process_time()),
             "temperature": temperature,
             "export": export_record,
             "data_digest": digests,
@@ -60,9 +58,12 @@ def main(name: str) -> None:
         save_keras(model, folder / "model.keras")
         write_bytes(folder / "model.tflite", litert)
         history.to_csv(folder / "history.csv", index=False, float_format="%.6g")
-        write_json(folder / "run.json", record)
+        write_json(folder / "training.json", record)
+        # Not a DVC output, because it differs between two runs; the digest names the model that it belongs to
+        measured = {"digest": sha256(folder / "model.tflite"), "run_id": run.info.run_id, **seconds}
+        write_json(folder / "run.json", measured)
         parameters = tracking.flatten(settings.model_dump(), f"models.{name}")
-        log_to_mlflow(name, parameters, model, history, record, train, folder)
+        log_to_mlflow(name, parameters, model, history, record, seconds, train, folder)
     say(
         f"{name}: {history.val_accuracy.iloc[-1]:.2%} of {len(tune.labels):,} tuning images correct after "
         f"{len(history)} epochs, {record['parameters']:,} parameters, exported as {export_record['format']}"
@@ -75,16 +76,18 @@ def log_to_mlflow(
     model: keras.Model,
     history: pd.DataFrame,
     record: dict[str, Any],
+    seconds: dict[str, int],
     train: Split,
     folder: Path,
 ) -> None:
     """Log parameters, training data, model and files to the active run, which has the metrics of each epoch."""
     import mlflow
 
-    logged = ("parameters", "multiply_adds", "device", "precision", "cpu_seconds", "temperature")
+    logged = ("parameters", "multiply_adds", "device", "precision", "temperature")
     figures = {key: record[key] for key in logged}
     mlflow.log_params({**parameters, "data.dataset": train.dataset, **figures})
-    mlflow.log_dict(record, "run.json")
+    mlflow.log_metrics(seconds)
+    mlflow.log_dict(record, "training.json")
     data = mlflow.data.from_numpy(train.images, targets=train.labels, name=train.dataset, digest=train.digest()[:32])
     mlflow.log_input(data, context="training")
     summary = io.StringIO()

@@ -128,6 +128,7 @@ def project(make_project: Callable[[str], Project]) -> Project:
     """A small project after `dvc repro`. Tests leave its parameters as they found them."""
     made = make_project("project")
     made.log = made.repro()  # type: ignore[attr-defined]
+    made.lock = (made.folder / "dvc.lock").read_bytes()  # type: ignore[attr-defined]
     return made
 
 

@@ -23,13 +23,8 @@ from tests.conftest import Project, drawn_digits
 
 pytestmark = pytest.mark.slow
 
-VARYING = (
-    "cost.json",
-    "run.json",
-    "registered.json",
-    "bento.json",
-    "comparison",
-)  # times and ids, and figures from them
+MEASURED = ("run.json", "latency.json")  # run ids and times, which are no outputs of DVC
+REGISTRY = ("registered.json", "bento.json")  # depend on what other tests registered before
 BESIDE = ("/wide/", "reports/monitor.", "reports/feedback.json")  # what other tests left, which no stage writes
 
 
@@ -100,6 +95,8 @@ folders = ("", "model_files", "evaluation", "report")
 artifacts = {a.path for folder in folders for a in client.list_artifacts(run.info.run_id, folder)}
 print(json.dumps({
     "experiment": client.get_experiment(run.info.experiment_id).name, "status": run.info.status, "tags": run.data.tags,
+    "measured": [open(client.download_artifacts(run.info.run_id, f"report/{page}.html")).read().count("<td>Latency")
+                 for page in ("comparison", "model_card")],
     "params": run.data.params, "epochs": len(client.get_metric_history(run.info.run_id, "val_accuracy")),
     "metrics": run.data.metrics, "artifacts": sorted(artifacts), "inputs": len(run.inputs.dataset_inputs),
     "models": [m.name for m in client.search_logged_models([run.info.experiment_id])],
@@ -114,13 +111,16 @@ print(json.dumps({
     assert len(run["tags"]["data_digest"]) == 64
     assert run["params"]["models.cnn.optimizer.learning_rate"] == "0.005"
     assert run["epochs"] == 2 and {"test.accuracy", "robustness.mean_error"} <= set(run["metrics"])
-    assert {"learning_curves.png", "model_summary.txt", "run.json", "model_files/model.keras",
-            "model_files/model.tflite", "evaluation/evaluation.json",
-            "report/comparison.html", "report/charts", "report/model_card.md",
+    assert {"cpu_seconds", "wall_seconds", "latency_median_us", "latency_p99_us"} <= set(run["metrics"])
+    assert {"learning_curves.png", "model_summary.txt", "training.json", "model_files/model.keras",
+            "model_files/model.tflite", "model_files/run.json", "evaluation/evaluation.json",
+            "evaluation/latency.json", "report/comparison.html", "report/charts", "report/model_card.md",
+            "report/model_card.html",
             "report/metrics.json"} <= set(run["artifacts"])  # fmt: skip
     assert run["inputs"] == 1 and sorted(run["models"]) == ["keras", "keras", "served", "served"]
     assert {"report/comparison.html", "report/comparison.md"} <= set(run["report"])
     assert set(run["aliases"]) == {"champion", "mlp", "cnn"}
+    assert run["measured"] == [2, 2]  # median and 99th percentile
 
 
 def test_the_champion_loads_anywhere_without_tensorflow(project: Project, tmp_path: Path) -> None:
@@ -146,6 +146,66 @@ print("fine")
 
 def test_an_unchanged_pipeline_runs_nothing(project: Project) -> None:
     assert ran(project.repro()) == []
+
+
+def test_only_copies_of_the_report_have_measured_times(project: Project) -> None:
+    bento = read_json(project.folder / "reports" / "bento.json")["bento"].replace(":", "/")
+    packaged = project.folder / ".bentoml" / "bentos" / bento / "src" / "serving" / "report.html"
+    report = project.folder / "reports" / "comparison.html"
+    assert "Latency" in packaged.read_text() and "Latency" not in report.read_text()
+
+
+def test_packaging_again_keeps_an_intact_bento_and_replaces_a_damaged_one(project: Project) -> None:
+    def package() -> tuple[str, Path, str]:
+        project.repro("--single-item", "--force", "package")
+        tag = read_json(project.folder / "reports" / "bento.json")["bento"]
+        folder = project.folder / ".bentoml" / "bentos" / tag.replace(":", "/")
+        return tag, folder, yaml.safe_load((folder / "bento.yaml").read_text())["creation_time"]
+
+    tag, folder, created = package()
+    lock = (project.folder / "dvc.lock").read_bytes()
+    assert package() == (tag, folder, created)
+    style = folder / "src" / "serving" / "page" / "style.css"
+    style.write_text(style.read_text()[:100])
+    assert package()[0] == tag and package()[2] != created
+    assert style.read_bytes() == (project.folder / "serving" / "page" / "style.css").read_bytes()
+    (folder / "bento.yaml").unlink()  # as a killed `package` leaves it
+    assert package()[0] == tag
+    assert (project.folder / "dvc.lock").read_bytes() == lock
+
+
+@pytest.fixture(scope="module")
+def again(project: Project, make_project: Callable[[str], Project]) -> Project:
+    """A second small project, run from nothing, committed, and pushed to a remote that its clones know."""
+    made = make_project("again")
+    made.repro()
+    made.run("dvc", "remote", "add", "--default", "store", str(made.folder.with_name("remote")))
+    made.run("dvc", "push")
+    made.git("add", "-A")
+    made.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "run from nothing")
+    return made
+
+
+def test_two_runs_from_nothing_give_the_same_lock(project: Project, again: Project) -> None:
+    assert (again.folder / "dvc.lock").read_bytes() == project.lock
+
+
+@pytest.mark.parametrize("source", ["remote", "shared cache"])
+def test_a_clone_trains_nothing(again: Project, tmp_path: Path, source: str) -> None:
+    subprocess.run(["git", "clone", "--quiet", again.folder, tmp_path / "clone"], check=True)
+    clone = Project.__new__(Project)
+    clone.folder = tmp_path / "clone"
+    if source == "remote":
+        clone.run("dvc", "pull", "--allow-missing")
+    else:
+        clone.run("dvc", "cache", "dir", "--local", str(again.folder / ".dvc" / "cache"))
+    output = clone.repro()
+    assert ran(output) == ["fetch", "register", "package"]
+    assert clone.git("status", "--porcelain") == ""  # dvc.lock is the same
+    assert not (clone.folder / "models" / "cnn" / "run.json").exists()
+    script = "from pipeline.tracking import connect; c = connect(); print([r.data.tags['recreated_from'] for r in "
+    script += "c.search_runs([c.get_experiment_by_name('optdigits').experiment_id])])"
+    assert '["DVC\'s cache", "DVC\'s cache"]' in clone.run("python", "-c", script)
 
 
 def test_a_changed_model_runs_only_itself_and_what_follows_and_a_third_joins(project: Project) -> None:
@@ -268,7 +328,7 @@ def test_a_killed_run_completes_and_a_second_clone_gives_the_same_bytes(
     one, two = products(project), products(second)
     left_over = {path for path in one if any(name in path for name in BESIDE)}
     differing = {path for path in one.keys() - left_over if one[path] != two.get(path)}
-    assert {path for path in differing if not any(name in path for name in VARYING)} == set()
+    assert {path for path in differing if not any(name in path for name in MEASURED + REGISTRY)} == set()
     assert two.keys() == one.keys() - left_over
 
 

@@ -117,10 +117,18 @@ def _correct(classifier: Classifier, file: str, labels: Labels) -> dict[str, Cor
     return {key: predicted == labels[: len(predicted)] for key, predicted in predictions.items()}
 
 
-def measure_cost(
-    file: Path, classifier: Classifier, run: dict[str, Any], images: NDArray[np.uint8], calls: int
-) -> dict[str, Any]:
-    """Parameters, multiply-adds, file size (bytes), and the latency of one image (microseconds) over `calls` calls."""
+def cost(file: Path, training: dict[str, Any]) -> dict[str, Any]:
+    """Parameters, multiply-adds, size (bytes) and format of the exported `file`; `training`: its training.json."""
+    return {
+        "parameters": training["parameters"],
+        "multiply_adds": training["multiply_adds"],
+        "bytes": file.stat().st_size,
+        "format": training["export"]["format"],
+    }
+
+
+def measure_latency(classifier: Classifier, images: NDArray[np.uint8], calls: int) -> dict[str, float]:
+    """Median and 99th percentile of the latency of one image (microseconds) over `calls` calls."""
     latencies = []
     for index in range(calls):
         image = images[index % len(images)][None]
@@ -128,10 +136,6 @@ def measure_cost(
         classifier.probabilities(image)
         latencies.append((time.perf_counter_ns() - start) / 1000)
     return {
-        "parameters": run["parameters"],
-        "multiply_adds": run["multiply_adds"],
-        "bytes": file.stat().st_size,
-        "format": run["export"]["format"],
         "latency_median_us": round(float(np.median(latencies)), 1),
         "latency_p99_us": round(float(np.quantile(latencies, 0.99)), 1),
     }

@@ -12,6 +12,7 @@ from pipeline import tracking
 from pipeline.files import read_json, write_json, write_text
 from pipeline.paths import EVALUATIONS, MODELS, REPORTS, ROOT
 from pipeline.registry import versions
+from pipeline.reporting.measurements import comparison_page, read_latency, read_run, with_measurements
 from pipeline.reporting.rendering import render
 from recognition.image_format import IMAGE_SIZE
 from recognition.model import CARD_FILE, MODEL_FILE, Model
@@ -29,7 +30,7 @@ def register(model: str, name: str, dataset: str, classes: list[str], comparison
     `comparison`: the content of reports/comparison.json.
     """
     evaluation = comparison["models"][name]
-    record = read_json(MODELS / name / "run.json")
+    record, run_id = read_json(MODELS / name / "training.json"), read_run(name).get("run_id", "")
     content = {
         "name": name,
         "dataset": dataset,
@@ -41,7 +42,8 @@ def register(model: str, name: str, dataset: str, classes: list[str], comparison
     known = versions.by_content(model, Model(name, None, MODELS / name / MODEL_FILE, content).content_digest)
     if known is not None and versions.find(model, known.version) is not None:
         return known
-    run_id = record["run_id"] if tracking.run_exists(record["run_id"]) else recreate_run(name, dataset, record)
+    if not tracking.run_exists(run_id):
+        run_id = recreate_run(name, dataset, record, run_id)
     card = {
         **content,
         "run_id": run_id,
@@ -55,18 +57,23 @@ def register(model: str, name: str, dataset: str, classes: list[str], comparison
     return create_version(model, card)
 
 
-def recreate_run(name: str, dataset: str, record: dict[str, Any]) -> str:
-    """A new run with the files of `models/NAME`. Its recorded run is missing (another store, or DVC's run-cache)."""
+def recreate_run(name: str, dataset: str, record: dict[str, Any], run_id: str) -> str:
+    """A new run with the files of `models/NAME`, whose own run `run_id` is in another store, deleted, or unknown ("").
+
+    It is unknown after DVC restored the model from its cache.
+    """
     import mlflow
 
     tags = {
         "model": name,
         "dataset": dataset,
         "data_digest": record["data_digest"]["train"],
-        "recreated_from": record["run_id"],
+        "recreated_from": run_id or "DVC's cache",
     }
     with tracking.run(dataset, name, tags) as run:
-        mlflow.log_artifacts(str(MODELS / name), "model_files")
+        for file in sorted((MODELS / name).iterdir()):
+            if file.name != "run.json":  # of the missing run
+                mlflow.log_artifact(str(file), "model_files")
         return str(run.info.run_id)
 
 
@@ -77,12 +84,16 @@ def log_evaluation(run_id: str, name: str, evaluation: dict[str, Any]) -> None:
     with mlflow.start_run(run_id=run_id):
         metrics = {f"{group}.{key}": value for group in LOGGED_METRICS for key, value in evaluation[group].items()}
         costs = {key: value for key, value in evaluation["cost"].items() if isinstance(value, int | float)}
-        mlflow.log_metrics(metrics | costs)
-        mlflow.log_artifacts(str(EVALUATIONS / name), "evaluation")
+        latency = read_latency(name)
+        mlflow.log_metrics(metrics | costs | latency)
+        for file in sorted((EVALUATIONS / name).iterdir()):
+            if latency or file.name != "latency.json":  # of another model
+                mlflow.log_artifact(str(file), "evaluation")
         mlflow.log_artifacts(str(REPORTS / name), "report")
         mlflow.log_artifacts(str(REPORTS / "comparison.charts"), "report/charts")
-        for file in ("comparison.html", "comparison.md"):
-            mlflow.log_artifact(str(REPORTS / file), "report")
+        mlflow.log_artifact(str(REPORTS / "comparison.md"), "report")
+        mlflow.log_text(comparison_page(), "report/comparison.html")
+        mlflow.log_text(with_measurements(card_page(name), [name]), "report/model_card.html")
 
 
 def create_version(model: str, card: dict[str, Any]) -> "ModelVersion":
@@ -137,7 +148,7 @@ def create_version(model: str, card: dict[str, Any]) -> "ModelVersion":
 
 
 def card_page(name: str) -> str:
-    """The model card as an HTML page."""
+    """The model card as an HTML page, without measured times: the same model gives the same page everywhere."""
     text = (REPORTS / name / "model_card.md").read_text(encoding="utf-8")
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     return render("model_card.html", title=f"{name}: model card", body=Markup(body))

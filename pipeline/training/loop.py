@@ -1,6 +1,8 @@
 """The training loop: trains the networks of one model on distorted images and combines them."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,18 @@ from recognition.native_output import hide_native_output
 with hide_native_output():
     import keras
     import tensorflow as tf
+
+
+@contextmanager
+def measured_seconds() -> Iterator[dict[str, int]]:
+    """Measure a training. At the end of the block, the yielded dictionary has `cpu_seconds` and `wall_seconds`.
+
+    The CPU seconds are those of all threads of this process within the block.
+    """
+    seconds: dict[str, int] = {}
+    cpu, wall = time.process_time(), time.perf_counter()
+    yield seconds
+    seconds |= {"cpu_seconds": round(time.process_time() - cpu), "wall_seconds": round(time.perf_counter() - wall)}
 
 
 def fit(

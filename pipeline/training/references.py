@@ -4,7 +4,6 @@ Writes docs/references.json, which the comparison report reads, and docs/referen
 nothing, writes reports/references-quick.json and .md instead.
 """
 
-import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +18,8 @@ from pipeline.data.idx import read_raw, read_source
 from pipeline.data.splits import Split, validation_mask
 from pipeline.files import read_json, write_json, write_text
 from pipeline.params import Model, Optimizer, Params, Schedule, load_params
-from pipeline.paths import EVALUATIONS, MODELS, QUICK_REFERENCES, REFERENCE_MODELS, REFERENCES, REPORTS
+from pipeline.paths import EVALUATIONS, QUICK_REFERENCES, REFERENCE_MODELS, REFERENCES, REPORTS
+from pipeline.reporting.measurements import read_run
 from pipeline.reporting.rendering import render
 from pipeline.settings import parse_settings, read_yaml
 from recognition.classifier import Classifier
@@ -31,7 +31,7 @@ with hide_native_output():
 from pipeline.training import device
 from pipeline.training.architectures import multiply_adds, with_probabilities
 from pipeline.training.export import export
-from pipeline.training.loop import fit
+from pipeline.training.loop import fit, measured_seconds
 
 QUICK_IMAGES = 600
 Row = dict[str, Any]
@@ -100,7 +100,7 @@ def own_row(name: str) -> Row | None:
     """The same figures of one of our models from its last evaluation; None if it was not evaluated."""
     try:
         accuracy = read_json(REPORTS / name / "metrics.json")["test"]["accuracy"]
-        cpu = read_json(MODELS / name / "run.json").get("cpu_seconds", "")
+        cpu = read_run(name).get("cpu_seconds", "")
         return {**read_json(EVALUATIONS / name / "cost.json"), "name": name, "accuracy": accuracy, "cpu_seconds": cpu}
     except FileNotFoundError:
         return None
@@ -120,14 +120,13 @@ def train(name: str, settings: Reference, params: Params, dataset: str, quick: b
         training = Split(dataset, training.images[:QUICK_IMAGES], training.labels[:QUICK_IMAGES])
     with tracking.run(dataset, name, {"reference": name, "dataset": dataset, "data_digest": training.digest()}):
         mlflow.log_params(tracking.flatten(settings.model_dump(), "reference"))
-        cpu, wall = time.process_time(), time.perf_counter()
-        network, _ = fit(name, settings, len(load_dataset(dataset).classes), training, val)
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        with measured_seconds() as seconds:
+            network, _ = fit(name, settings, len(load_dataset(dataset).classes), training, val)
         litert, _ = export(with_probabilities(network, 1.0), val, params.export)
         predictions = Classifier(litert).probabilities(test_images).argmax(axis=1)
         accuracy = float(np.mean(predictions == test_labels))
         costs = {
-            "cpu_seconds": round(cpu),
+            "cpu_seconds": seconds["cpu_seconds"],
             "parameters": network.count_params(),
             "multiply_adds": multiply_adds(network),
             "bytes": len(litert),
@@ -137,7 +136,7 @@ def train(name: str, settings: Reference, params: Params, dataset: str, quick: b
     keras.backend.clear_session()
     described = settings.model_dump(include={"described", "open", "stated"})
     precision = device.description(settings.precision)["precision"]
-    return {**described, "accuracy": accuracy, **costs, "seconds": round(wall), "precision": precision}
+    return {**described, "accuracy": accuracy, **costs, "seconds": seconds["wall_seconds"], "precision": precision}
 
 
 if __name__ == "__main__":

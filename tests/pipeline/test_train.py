@@ -1,14 +1,17 @@
 """The training loop: precision, ensembles, schedules, passes over small datasets, augmentation and a diverging loss."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
-from pipeline import train
+from pipeline import tracking, train
 from pipeline.console import PipelineError
-from pipeline.data.splits import Split
+from pipeline.data.splits import Split, save_split
+from pipeline.files import read_json, sha256
 from pipeline.params import Export, Model, load_params
 from pipeline.training import architectures, loop
 from pipeline.training.export import export
@@ -155,3 +158,34 @@ def test_a_network_in_mixed_float16_has_a_scaled_loss_and_is_exported_in_float32
 def test_an_unknown_model_is_an_error_with_the_known_names() -> None:
     with pytest.raises(PipelineError, match="mlp, cnn"):
         train.main("cnm")
+
+
+def test_the_seconds_of_a_training_are_those_of_the_fit(workspace, split: Split, monkeypatch) -> None:
+    monkeypatch.setattr(tracking, "checkout", lambda: workspace)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("train", "val"):
+        save_split(name, split)
+    params = load_params()
+    small = params.model_copy(update={"models": {"mlp": settings()}})
+    monkeypatch.setattr(train, "load_params", lambda: small)
+    monkeypatch.setattr(train, "log_to_mlflow", lambda *arguments: None)
+    clock = [1000.0]  # CPU seconds that the process used before
+    monkeypatch.setattr(time, "process_time", lambda: clock[0])
+
+    def spending(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+        def spend(*arguments: Any) -> Any:
+            clock[0] += seconds
+            return function(*arguments)
+
+        return spend
+
+    monkeypatch.setattr(train, "fit", spending(5, train.fit))
+    monkeypatch.setattr(train, "export", spending(100, train.export))
+    train.main("mlp")
+    folder = workspace / "models" / "mlp"
+    run = read_json(folder / "run.json")
+    assert run["cpu_seconds"] == 5 and run["digest"] == sha256(folder / "model.tflite")
+    assert run.keys() == {"digest", "run_id", "cpu_seconds", "wall_seconds"}
+    assert read_json(folder / "training.json").keys() == {
+        "parameters", "multiply_adds", "precision", "temperature", "export", "data_digest",
+    }  # fmt: skip

@@ -1,5 +1,6 @@
 """Reference models: built as described, trained on few images, tracked in MLflow, written for the comparison."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,9 @@ def test_earlier_results_are_kept_and_our_models_are_added(raw, monkeypatch) -> 
     assert [row["name"] for row in read_json(raw / "docs" / "references.json")["models"]] == ["mlp-128", "cnn-32-64"]
     assert "(this project)" not in (raw / "docs" / "references.md").read_text()
     write_json(raw / "reports" / "cnn" / "metrics.json", {"test": {"accuracy": 0.9876}})
-    write_json(raw / "models" / "cnn" / "run.json", {"cpu_seconds": 77})
+    (raw / "models" / "cnn").mkdir(parents=True)
+    (raw / "models" / "cnn" / "model.tflite").write_bytes(b"model")
+    write_json(raw / "models" / "cnn" / "run.json", {"digest": hashlib.sha256(b"model").hexdigest(), "cpu_seconds": 77})
     write_json(raw / "evaluations" / "cnn" / "cost.json", {"parameters": 5, "multiply_adds": 6, "bytes": 7000})
     references.main(["--table"], standalone_mode=False)
     page = (raw / "docs" / "references.md").read_text()
