@@ -1,4 +1,4 @@
-"""`make image`: builds a container image of the latest Bento with docker or podman.
+"""`make image`: builds a container image of the served models' Bento with docker or podman.
 
 Packages are installed on this machine, which knows its package index, and copied into the build context. The build
 needs no network, and the image contains no address of an index.
@@ -18,6 +18,7 @@ import click
 from pipeline.console import PipelineError, run_main, say
 from pipeline.files import read_json
 from pipeline.paths import BENTOML_HOME, REPORTS, ROOT
+from pipeline.registry import versions
 
 PYTHON: Final = "3.11"  # of the base image; bytecode and wheels are specific to a minor version
 GLIBC: Final = "2_28"  # the oldest C library that the wheels support: Debian 10 or newer
@@ -28,8 +29,8 @@ LOG_LINES: Final = 15  # shown of a failed command
 @click.option("--base-image", default="python:3.11-slim", show_default=True, help="Image with Python 3.11 as python3.")
 @click.option("--name", default="digits", show_default=True, help="Name of the image.")
 def main(base_image: str, name: str) -> None:
-    """Build an image of the latest Bento. The tags are `latest` and the Bento's version."""
-    packaged = read_json(REPORTS / "bento.json")
+    """Build an image of the current champion's Bento. The tags are `latest` and the Bento's version."""
+    packaged = current_bento()
     version = packaged["bento"].split(":")[1]
     builder = engine()
     pull(builder, base_image)
@@ -50,6 +51,24 @@ def main(base_image: str, name: str) -> None:
     added = (size(builder, f"{name}:latest") - size(builder, base_image)) / 1e6
     say(f"built {name}:latest and {name}:{version}, {added:.0f} MB larger than {base_image}; start a container with:")
     say(f"  {builder} run --rm --read-only --tmpfs /tmp --cap-drop ALL -p 127.0.0.1:3000:3000 {name}")
+
+
+def current_bento() -> dict[str, Any]:
+    """Returns the content of reports/bento.json, after packaging again if the registry now serves other versions.
+
+    Without a champion in the registry, for example on a machine that has only the Bento, this is the Bento as it is.
+    """
+    packaged: dict[str, Any] = read_json(REPORTS / "bento.json")
+    model = versions.registered_model(packaged["dataset"])
+    if versions.by_alias(model, versions.CHAMPION) is None:
+        say(f"the registry has no champion of {model}: building the image of {packaged['bento']} as it is")
+        return packaged
+    champion, numbers = versions.served_versions(model)
+    if (champion, numbers) != (packaged["champion"], {n: entry["version"] for n, entry in packaged["models"].items()}):
+        say(f"{packaged['bento']} does not contain the models that are served now: packaging {champion} as champion")
+        run(["dvc", "repro", "--single-item", "--force", "package"], "cannot package the champion")
+        packaged = read_json(REPORTS / "bento.json")
+    return packaged
 
 
 def engine() -> str:

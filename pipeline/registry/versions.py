@@ -79,20 +79,26 @@ def find(model: str, version: str) -> Model | None:
         return None
 
 
-def served(model: str) -> tuple[str, dict[str, Model]]:
-    """The champion's name, and the model that is served under each entry's name, in the order of `params.yaml`.
+def served_versions(model: str) -> tuple[str, dict[str, str]]:
+    """The champion's name, and the number of the version that is served under each entry's name.
 
-    Each entry is served at the version behind its alias. The champion's entry is served at the champion's version,
-    because the gate may have refused a newer one. Raises PipelineError if there is no champion.
+    Each entry, in the order of `params.yaml`, is served at the version behind its alias. The champion's entry is served
+    at the champion's version, because the gate may have refused a newer one. Raises PipelineError if there is no
+    champion.
     """
     current = by_alias(model, CHAMPION)
     if current is None:
         raise PipelineError(f"{model} has no champion; {REPAIR}")
-    champion = download(model, current.version)
-    models = {}
+    champion, numbers = str(current.tags["name"]), {}
     for name in load_params().models:
-        if name == champion.name:
-            models[name] = champion
+        if name == champion:
+            numbers[name] = str(current.version)
         elif (version := by_alias(model, name)) is not None:
-            models[name] = download(model, version.version)
-    return champion.name, models if champion.name in models else {**models, champion.name: champion}
+            numbers[name] = str(version.version)
+    return champion, numbers if champion in numbers else {**numbers, champion: str(current.version)}
+
+
+def served(model: str) -> tuple[str, dict[str, Model]]:
+    """As `served_versions`, but with the models themselves instead of their numbers."""
+    champion, numbers = served_versions(model)
+    return champion, {name: download(model, number) for name, number in numbers.items()}
