@@ -14,6 +14,7 @@ from pipeline.data.splits import Split, load_split
 from pipeline.evaluation import metrics
 from pipeline.evaluation.calibration import Probabilities
 from pipeline.evaluation.ood_fit import fit_and_evaluate, rejected_samples, to_card
+from pipeline.evaluation.reference import REFERENCE_FILE, make_reference, save_reference
 from pipeline.files import read_json, replacing, sha256, write_json, write_text
 from pipeline.params import load_params
 from pipeline.paths import EVALUATIONS, MODELS, REPORTS
@@ -44,6 +45,9 @@ def main(name: str) -> None:
         "corruption_accuracy": metrics.corruption_accuracy(classifier, val.labels),
         "ood_rejected": rejected_samples(classifier, ood_score),
     }
+    uncertain = probabilities["val"].max(axis=1) < evaluation["metrics"]["val"]["threshold"]
+    uncertain |= ood_score.rejects(probabilities["val"], val.images)
+    reference = make_reference(load_split("train").images, val, probabilities["val"], uncertain)
 
     write_json(folder / "evaluation.json", evaluation)
     write_json(folder / "ood_score.json", to_card(ood_score))
@@ -54,6 +58,7 @@ def main(name: str) -> None:
         np.savez_compressed(output, **evidence)  # type: ignore[arg-type]  # names are keywords
     with replacing(folder / "known_digits.npz") as output:
         np.savez(output, **known_digits(probabilities["val"], val))  # type: ignore[arg-type]  # names are keywords
+    save_reference(folder / REFERENCE_FILE, reference)
     images = {split: len(data.labels) for split, data in splits.items()}
     card = {"settings": params.models[name], "record": training, "cost": cost, "images": images}
     write_reports(REPORTS / name, card, evaluation, probabilities["test"], test, dataset)

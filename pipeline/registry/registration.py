@@ -124,6 +124,7 @@ def create_version(model: str, card: dict[str, Any]) -> "ModelVersion":
         served.mkdir()
         shutil.copy(MODELS / name / MODEL_FILE, served)
         shutil.copy(EVALUATIONS / name / "known_digits.npz", served)
+        shutil.copy(EVALUATIONS / name / "reference.npz", served)
         write_json(served / CARD_FILE, card)
         write_text(served / "model_card.html", card_page(name))
         # The pyfunc imports this package, so it travels with the version
