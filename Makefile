@@ -65,7 +65,7 @@ champions: setup ## show the promotion history
 # Folder through which promotions reach a running service
 run serve retrain promote rollback: export DIGITS_MODEL_DIR ?= $(CURDIR)/served
 
-monitor: setup ## check logged requests for drift (reports/monitor.html); fails on drift and on too little data
+monitor: setup ## check logged requests for drift (reports/monitor.html); schedules read the status of the Python command
 	@python -m pipeline.monitoring.monitor
 
 feedback: setup ## export accepted corrections as training data

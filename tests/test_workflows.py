@@ -234,4 +234,33 @@ def test_the_crontab_starts_monitor_and_retraining(tmp_path: Path) -> None:
         return (tmp_path / "made").read_text() if (tmp_path / "made").exists() else ""
 
     assert run(weekly, 0) == "make retrain\n"
-    assert [run(six_hourly, status) for status in (0, 1, 2, 3)] == ["", "make retrain\n", "", ""]
+    assert {status for status in range(256) if run(six_hourly, status)} == {10}
+    assert run(six_hourly, 10) == "make retrain\n"
+
+
+def test_the_monitor_unit_starts_a_retraining_on_drift_only(tmp_path: Path) -> None:
+    unit = (REPOSITORY / "deploy" / "retrain" / "digits-monitor.service").read_text()
+    assert "OnFailure" not in unit and re.search(r"^SuccessExitStatus=10 11$", unit, re.MULTILINE)
+    line = re.search(r"^ExecStopPost=\+/bin/sh -c '(.*)'$", unit, re.MULTILINE)
+    assert line is not None
+    (tmp_path / "systemctl").write_text('#!/bin/sh\necho "$*" >> started\n')
+    (tmp_path / "systemctl").chmod(0o755)
+
+    def started(status: str) -> str:
+        """Run the line as systemd does, with the main process's status or the signal that ended it."""
+        (tmp_path / "started").unlink(missing_ok=True)
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "EXIT_STATUS": status}
+        command = line[1].replace("$$", "$")
+        subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, env=environment, check=True)
+        return (tmp_path / "started").read_text() if (tmp_path / "started").exists() else ""
+
+    assert {status for status in [*map(str, range(256)), "TERM", "KILL"] if started(status)} == {"10"}
+    assert started("10") == "start --no-block digits-retrain.service\n"
+
+
+def test_the_guide_reports_drift_on_status_10_only() -> None:
+    guide = (REPOSITORY / "docs" / "retraining.md").read_text()
+    command = re.search(r"^\.venv/bin/python -m pipeline\.monitoring\.monitor; (.*) && gh api", guide, re.MULTILINE)
+    assert command is not None
+    told = [subprocess.run(["sh", "-c", f"(exit {status}); {command[1]}"]).returncode == 0 for status in range(256)]
+    assert [status for status, found in enumerate(told) if found] == [10]

@@ -1,5 +1,7 @@
-"""Drift metrics: effect sizes between logged requests and the images that a model was trained and evaluated on."""
+"""Drift metrics: effect sizes between logged requests and the references of the versions that answered them."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,36 +10,46 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.distance import jensenshannon
 
+from pipeline.evaluation.features import FEATURES
+from pipeline.evaluation.reference import Reference
 from pipeline.evaluation.statistics import accuracy_interval
 from pipeline.params import Monitor
 
 BINS = 10  # with equal counts of the reference
-INK = 127  # brighter pixels count as ink
-FEATURES = {  # of an image, with the unit
-    "mean_intensity": "mean intensity (0 to 255)",
-    "ink_fraction": "share of pixels above 0",
-    "grey": "pixels of medium intensity per ink pixel",
-    "unevenness": "standard deviation of the ink pixels (0 to 127)",
-    "off_centre": "centre of mass outside the centred range (pixels)",
-    "spread": "distance of the ink from its centre (pixels)",
-}
-# The centre of mass is near 14 in MNIST and near 13.5 after our preprocessing: both count as centred
-CENTRE, CENTRE_TOLERANCE = 13.75, 0.75
 MINIMUM_DEVIATIONS = {"off_centre": 0.25}  # pixels; the standard deviation of the training images is 0
 
 Values = NDArray[np.floating[Any]]
+Version = tuple[str, str]  # a model's name and the number of its version in the registry
+References = Mapping[Version, Reference]
 
 
 @dataclass(frozen=True)
 class Window:
-    """Pictures, uint8 (n, 28, 28), with labels (n,), -1 for unlabelled pictures, and the models' predictions.
+    """Pictures, uint8 (n, 28, 28), with labels (n,), -1 for unlabelled pictures, and the logged predictions.
 
-    `predictions` has the columns model, picture (index into `images`), prediction, confidence, uncertain.
+    `predictions` has the columns model, version, picture (index into `images`), prediction, confidence, uncertain.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.integer[Any]]
     predictions: pd.DataFrame
+
+    def by_version(self) -> dict[Version, pd.DataFrame]:
+        """Returns the rows of `predictions` of each version that answered."""
+        return {(str(name), str(number)): rows for (name, number), rows in self.predictions.groupby(VERSION_COLUMNS)}
+
+
+VERSION_COLUMNS = ["model", "version"]
+
+
+def title(version: Version) -> str:
+    """Returns a version as text: "cnn v3"."""
+    return f"{version[0]} v{version[1]}"
+
+
+def key(*versions: Version) -> str:
+    """Returns versions as a part of a metric's name: "cnn.v3.mlp.v4"."""
+    return ".".join(f"{name}.v{number}" for name, number in versions)
 
 
 @dataclass(frozen=True)
@@ -67,28 +79,6 @@ class DriftMetric:
         return f"{self.name}: {effect}; found {self.found:.4g}, expected {self.expected:.4g}, {self.n:,} pictures"
 
 
-def image_features(images: NDArray[np.uint8]) -> pd.DataFrame:
-    """Returns the FEATURES of uint8 (n, 28, 28), one row per image. The centre of a blank image is at 0."""
-    intensity, ink = images.astype(np.float64), images > INK
-    total, position = np.maximum(intensity.sum(axis=(1, 2)), 1e-9), np.arange(images.shape[1])
-    count = np.maximum(ink.sum(axis=(1, 2)), 1)
-    by_row, by_column = intensity.sum(axis=2), intensity.sum(axis=1)
-    row, column = by_row @ position / total, by_column @ position / total
-    variance = (by_row + by_column) @ position**2 / total - row**2 - column**2
-    mean = (intensity * ink).sum(axis=(1, 2)) / count
-    offset = np.maximum(np.abs(row - CENTRE), np.abs(column - CENTRE))
-    return pd.DataFrame(
-        {
-            "mean_intensity": intensity.mean(axis=(1, 2)),
-            "ink_fraction": (images > 0).mean(axis=(1, 2)),
-            "grey": ((images > 40) & (images < 215)).sum(axis=(1, 2)) / count,
-            "unevenness": np.sqrt((((intensity - mean[:, None, None]) * ink) ** 2).sum(axis=(1, 2)) / count),
-            "off_centre": np.maximum(offset - CENTRE_TOLERANCE, 0),
-            "spread": np.sqrt(np.maximum(variance, 0)),
-        }
-    )
-
-
 def mean_difference(reference: Values, found: Values, minimum_deviation: float = 1e-9) -> float:
     """Standardised mean difference: |mean(found) - mean(reference)| in standard deviations of the reference."""
     return float(abs(found.mean() - reference.mean()) / max(reference.std(), minimum_deviation))
@@ -112,64 +102,94 @@ def divergence(reference: Values, found: Values) -> float:
     return float(jensenshannon(reference, found, base=2) ** 2)
 
 
-def models_differ(predictions: pd.DataFrame) -> NDArray[np.bool_]:
-    """Returns for each picture with predictions of two or more models whether they differ."""
-    pictures = predictions.groupby("picture")["prediction"].agg(["size", "nunique"])
-    return (pictures.loc[pictures["size"] >= 2, "nunique"] > 1).to_numpy(dtype=bool)
-
-
-def compare(
-    reference: Window, training: pd.DataFrame, window: Window, settings: Monitor, classes: int
+def compare_version(
+    version: Version, reference: Reference, window: Window, features: pd.DataFrame, settings: Monitor, classes: int
 ) -> list[DriftMetric]:
-    """Returns all metrics of a window.
+    """Returns the metrics of the pictures that one version answered, and of its answers.
 
-    `reference` holds the validation images, `training` the `image_features` of the training images. Models without
-    reference predictions are left out.
+    `features`: the `image_features` of all images of the window.
     """
-    metrics = compare_features(training, image_features(window.images), settings) if len(window.images) else []
-    models = sorted({*window.predictions["model"]} & {*reference.predictions["model"]})
-    for model in models:
-        metrics += compare_model(model, reference, window, settings, classes)
-    old, new = (models_differ(side[side["model"].isin(models)]) for side in (reference.predictions, window.predictions))
-    if len(new):
-        metrics.append(rise("disagreement", old, new, settings.disagreement, settings.minimum))
-    return metrics
+    rows, name = window.by_version()[version], key(version)
+    current = features.iloc[rows["picture"].to_numpy(int)]
+    return [
+        *compare_features(name, reference.training, current, settings),
+        *compare_answers(name, reference, rows, window.labels[rows["picture"].to_numpy(int)], settings, classes),
+    ]
 
 
-def compare_features(training: pd.DataFrame, current: pd.DataFrame, settings: Monitor) -> list[DriftMetric]:
+def compare_features(name: str, training: pd.DataFrame, current: pd.DataFrame, settings: Monitor) -> list[DriftMetric]:
     """Returns two metrics for each of the FEATURES."""
     metrics = []
-    for name in FEATURES:
-        old, new = training[name].to_numpy(), current[name].to_numpy()
+    for feature in FEATURES:
+        old, new = training[feature].to_numpy(), current[feature].to_numpy()
         expected, found = float(old.mean()), float(new.mean())
-        effect = mean_difference(old, new, MINIMUM_DEVIATIONS.get(name, 1e-9))
+        effect = mean_difference(old, new, MINIMUM_DEVIATIONS.get(feature, 1e-9))
         limits = (settings.mean_difference, len(new), settings.minimum)
-        metrics.append(DriftMetric(name, "mean difference", expected, found, effect, *limits))
-        metrics.append(stability(name, old, new, settings))
+        metrics.append(DriftMetric(f"{feature}.{name}", "mean difference", expected, found, effect, *limits))
+        metrics.append(stability(f"{feature}.{name}", old, new, settings))
     return metrics
 
 
-def compare_model(name: str, reference: Window, window: Window, settings: Monitor, classes: int) -> list[DriftMetric]:
-    """Returns the metrics of one model's classes, confidence, uncertain predictions and, with labels, accuracy."""
-    old, new = (side.predictions[side.predictions["model"] == name] for side in (reference, window))
-    before, after = (np.bincount(rows["prediction"], minlength=classes) / len(rows) for rows in (old, new))
-    confidence, uncertain = ((old[column].to_numpy(), new[column].to_numpy()) for column in ("confidence", "uncertain"))
+def compare_answers(
+    name: str,
+    reference: Reference,
+    rows: pd.DataFrame,
+    labels: NDArray[np.integer[Any]],
+    settings: Monitor,
+    classes: int,
+) -> list[DriftMetric]:
+    """Returns the metrics of classes, confidence, uncertain answers and, with labels, accuracy.
+
+    `rows`: the version's answers; `labels` (n,): the labels of their pictures, -1 for none.
+    """
+    predictions = rows["prediction"].to_numpy(int)
+    before, after = (
+        np.bincount(given, minlength=classes) / len(given) for given in (reference.predictions, predictions)
+    )
     expected, found = float(before.max()), float(after.max())
-    limits = (settings.divergence, len(new), settings.minimum)
+    limits = (settings.divergence, len(rows), settings.minimum)
     metrics = [
         DriftMetric(f"classes.{name}", "divergence", expected, found, divergence(before, after), *limits),
-        stability(f"confidence.{name}", *confidence, settings),
-        rise(f"uncertain.{name}", *uncertain, settings.uncertain, settings.minimum),
+        stability(f"confidence.{name}", reference.confidences, rows["confidence"].to_numpy(), settings),
+        rise(f"uncertain.{name}", reference.uncertain, rows["uncertain"].to_numpy(bool), settings.uncertain, settings),
     ]
-    labels = window.labels[new["picture"].to_numpy(int)]
-    correct = (new["prediction"].to_numpy(int) == labels)[labels >= 0]
+    correct = (predictions == labels)[labels >= 0]
     if len(correct):
-        expected = float((old["prediction"].to_numpy(int) == reference.labels[old["picture"]]).mean())
+        expected = float((reference.predictions == reference.labels).mean())
         found, interval = float(correct.mean()), accuracy_interval(correct)
         limits = (settings.accuracy, len(correct), settings.minimum_labels)
         loss = expected - found
         metrics.append(DriftMetric(f"accuracy.{name}", "loss of a share", expected, found, loss, *limits, interval))
     return metrics
+
+
+def compare_disagreement(
+    references: References, window: Window, settings: Monitor
+) -> tuple[list[DriftMetric], list[str]]:
+    """Returns a metric for each set of versions that answered the same pictures, and notes on sets left out.
+
+    The expected rate is that of the versions' own predictions for the validation images, so these must be the same.
+    """
+    answers: dict[int, dict[Version, int]] = defaultdict(dict)
+    for version, rows in window.by_version().items():
+        if version in references:
+            for picture, prediction in zip(rows["picture"], rows["prediction"], strict=True):
+                answers[picture][version] = prediction
+    found: dict[tuple[Version, ...], list[bool]] = defaultdict(list)
+    for given in answers.values():
+        if len(given) >= 2:
+            found[tuple(sorted(given))].append(len({*given.values()}) > 1)
+    metrics, notes = [], []
+    for versions, differ in sorted(found.items()):
+        if len({references[version].images for version in versions}) > 1:
+            names = " and ".join(map(title, versions))
+            notes.append(f"disagreement of {names}: not compared, they were evaluated on different validation images")
+            continue
+        predictions = np.stack([references[version].predictions for version in versions])
+        expected = (predictions != predictions[0]).any(axis=0)
+        name = f"disagreement.{key(*versions)}"
+        metrics.append(rise(name, expected, np.array(differ), settings.disagreement, settings))
+    return metrics, notes
 
 
 def stability(name: str, old: Values, new: Values, settings: Monitor) -> DriftMetric:
@@ -178,22 +198,29 @@ def stability(name: str, old: Values, new: Values, settings: Monitor) -> DriftMe
     return DriftMetric(name, "population stability", float(old.mean()), float(new.mean()), effect, *limits)
 
 
-def rise(name: str, old: NDArray[np.bool_], new: NDArray[np.bool_], threshold: float, minimum: int) -> DriftMetric:
+def rise(name: str, old: NDArray[np.bool_], new: NDArray[np.bool_], threshold: float, settings: Monitor) -> DriftMetric:
     """Returns the metric of the rise of the share of True."""
     expected, found = float(old.mean()), float(new.mean())
-    return DriftMetric(name, "rise of a share", expected, found, found - expected, threshold, len(new), minimum)
+    return DriftMetric(
+        name, "rise of a share", expected, found, found - expected, threshold, len(new), settings.minimum
+    )
 
 
-def most_unusual(training: pd.DataFrame, images: NDArray[np.uint8], count: int) -> list[int]:
+def most_unusual(references: References, window: Window, features: pd.DataFrame, count: int) -> list[int]:
     """Returns indices of the `count` images farthest from the training images, without duplicate images.
 
-    The distance is Euclidean, with each feature scaled by its standard deviation.
+    The distance is Euclidean, with each feature scaled by its standard deviation; the largest of the versions counts.
     """
-    deviation = training.std(ddof=0).clip(
-        lower=pd.Series(MINIMUM_DEVIATIONS).reindex(training.columns, fill_value=1e-9)
-    )
-    distance = ((image_features(images) - training.mean()) / deviation).pow(2).sum(axis=1).to_numpy()
+    distances = np.full(len(window.images), -1.0)
+    for version, rows in window.by_version().items():
+        if version in references:
+            training, pictures = references[version].training, rows["picture"].to_numpy(int)
+            least = pd.Series(MINIMUM_DEVIATIONS).reindex(training.columns, fill_value=1e-9)
+            deviation = training.std(ddof=0).clip(lower=least)
+            distance = ((features.iloc[pictures] - training.mean()) / deviation).pow(2).sum(axis=1).to_numpy()
+            distances[pictures] = np.maximum(distances[pictures], distance)
     distinct: dict[bytes, int] = {}
-    for index in np.argsort(-distance, kind="stable"):
-        distinct.setdefault(images[index].tobytes(), int(index))
+    for index in np.argsort(-distances, kind="stable"):
+        if distances[index] >= 0:
+            distinct.setdefault(window.images[index].tobytes(), int(index))
     return list(distinct.values())[:count]

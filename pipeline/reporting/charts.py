@@ -34,7 +34,7 @@ def figure_to_svg(figure: Figure, alt: str) -> Markup:
     svg = buffer.getvalue()
     svg = re.sub(INK, "currentColor", svg[svg.index("<svg") :], flags=re.IGNORECASE)
     svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", svg, count=1)
-    prefix = re.sub(r"[^a-z]", "", alt.lower())[:24]  # ids must be unique among the charts of a page
+    prefix = re.sub(r"[^a-z0-9]", "", alt.lower())[:24]  # ids must be unique among the charts of a page
     svg = re.sub(r'id="([^"]+)"', rf'id="{prefix}-\1"', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\1{prefix}-", svg)
     return Markup(svg.replace("<svg ", f'<svg role="img" aria-label="{Markup.escape(alt)}" ', 1))

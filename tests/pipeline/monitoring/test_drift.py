@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import Split
 from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt
+from pipeline.evaluation.features import image_features
+from pipeline.evaluation.reference import Reference, load_reference, make_reference
 from pipeline.files import read_json
 from pipeline.monitoring import drift, monitor
 from pipeline.monitoring.drift import DriftMetric, Window
@@ -47,40 +49,95 @@ def test_divergence_of_known_distributions() -> None:
     )
 
 
-def predictions(model: str, pictures: list[int], classes: list[int]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"model": model, "picture": pictures, "prediction": classes, "confidence": 1.0, "uncertain": False}
-    )
+def predictions(model: str, version: str, pictures: list[int], classes: list[int]) -> pd.DataFrame:
+    shared = {"confidence": 1.0, "uncertain": False}
+    return pd.DataFrame({"model": model, "version": version, "picture": pictures, "prediction": classes, **shared})
 
 
-def test_pictures_with_predictions_of_two_models_are_compared() -> None:
-    one, other = predictions("a", [0, 1, 2], [4, 5, 6]), predictions("b", [1, 2, 3], [5, 7, 8])
-    assert drift.models_differ(pd.concat([one, other])).tolist() == [False, True]
-    assert drift.models_differ(one).tolist() == []
-    assert drift.models_differ(one[:0]).tolist() == []
+def reference(images: NDArray[np.uint8], labels: NDArray[np.uint8], classes: NDArray[np.integer]) -> Reference:
+    """Returns the reference of a model that was trained on the images and predicts `classes` for them."""
+    probabilities = np.eye(10, dtype=np.float32)[classes]
+    return make_reference(images, Split("mnist", images, labels), probabilities, np.zeros(len(images), bool))
 
 
-def test_a_window_is_compared_by_model_and_only_with_known_models(
-    digits: tuple[NDArray[np.uint8], NDArray[np.uint8]],
-) -> None:
+Digits = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def test_every_version_is_compared_with_its_own_reference(digits: Digits) -> None:
     images, labels = digits
-    every = list(range(40))
-    training, correct = drift.image_features(images), labels.astype(int).tolist()
-    reference = Window(images, labels.astype(int), pd.concat([predictions(name, every, correct) for name in "ab"]))
-    found = pd.concat([predictions("a", every, correct), predictions("b", every[:20], [9] * 20)])
-    some_labels = np.where(np.arange(40) < 10, labels.astype(int), -1)
-    window = Window(images, some_labels, pd.concat([found, predictions("unknown", every, correct)]))
-    metrics = {
-        f"{metric.name} {metric.measure}": metric for metric in drift.compare(reference, training, window, SETTINGS, 10)
+    inverted, labelled = 255 - images, np.where(np.arange(40) < 10, labels.astype(int), -1)
+    first, second = list(range(20)), list(range(20, 40))
+    rows = [predictions("cnn", "1", first, [9] * 20), predictions("cnn", "2", second, labels[second].tolist())]
+    window = Window(np.concatenate([images[:20], inverted[20:]]), labelled, pd.concat(rows))
+    features = image_features(window.images)
+    references = {
+        ("cnn", "1"): reference(images[:20], labels[:20], labels[:20]),
+        ("cnn", "2"): reference(inverted[20:], labels[20:], labels[20:]),
     }
-    assert not any("unknown" in name for name in metrics)
-    assert metrics["mean_intensity mean difference"].effect == 0
-    assert (metrics["classes.a divergence"].effect, metrics["classes.b divergence"].found) == (0, 1)
-    assert metrics["accuracy.b loss of a share"].found == 0 and metrics["accuracy.b loss of a share"].n == 10
-    assert metrics["accuracy.a loss of a share"].effect == 0
-    disagreement = metrics["disagreement rise of a share"]
-    assert (disagreement.expected, disagreement.found, disagreement.n) == (0, 1, 20)
-    assert drift.compare(reference, training, Window(images[:0], labels[:0].astype(int), found[:0]), SETTINGS, 10) == []
+    found = {
+        f"{metric.name} {metric.measure}": metric
+        for version in references
+        for metric in drift.compare_version(version, references[version], window, features, SETTINGS, 10)
+    }
+    # The second version was trained on inverted images, so inverted requests are no drift for it
+    assert found["mean_intensity.cnn.v1 mean difference"].effect == pytest.approx(0, abs=0.05)
+    assert found["mean_intensity.cnn.v2 mean difference"].effect == pytest.approx(0, abs=0.05)
+    other = drift.compare_version(("cnn", "2"), references["cnn", "1"], window, features, SETTINGS, 10)
+    assert next(metric for metric in other if metric.name.startswith("mean_intensity")).effect > 1
+    assert (found["classes.cnn.v1 divergence"].found, found["classes.cnn.v2 divergence"].effect) == (1, 0)
+    accuracy = found["accuracy.cnn.v1 loss of a share"]
+    assert (accuracy.expected, accuracy.found, accuracy.n) == (1, 0, 10)
+    assert "accuracy.cnn.v2 loss of a share" not in found  # none of its pictures has a label
+
+
+def test_disagreement_is_that_of_the_versions_that_answered_the_same_pictures(digits: Digits) -> None:
+    images, labels = digits
+    wrong = (labels + 1) % 10
+    references = {
+        ("cnn", "1"): reference(images, labels, labels),
+        ("mlp", "2"): reference(images, labels, np.where(np.arange(40) < 10, wrong, labels)),
+        ("mlp", "3"): reference(images[:20], labels[:20], labels[:20]),
+    }
+    rows = [
+        predictions("cnn", "1", list(range(40)), labels.tolist()),
+        predictions("mlp", "2", list(range(10)), [*wrong[:5], *labels[5:10]]),
+        predictions("mlp", "3", list(range(10, 30)), wrong[10:30].tolist()),
+        predictions("old", "9", list(range(40)), wrong.tolist()),  # without a reference
+    ]
+    window = Window(images, np.full(40, -1), pd.concat(rows))
+    metrics, notes = drift.compare_disagreement(references, window, SETTINGS)
+    assert [(metric.name, metric.expected, metric.found, metric.n) for metric in metrics] == [
+        ("disagreement.cnn.v1.mlp.v2", 0.25, 0.5, 10)
+    ]
+    assert notes == [
+        "disagreement of cnn v1 and mlp v3: not compared, they were evaluated on different validation images"
+    ]
+
+
+def test_answers_of_a_version_without_a_reference_raise_no_alarm(digits: Digits) -> None:
+    images, labels = digits
+    settings = SETTINGS.model_copy(update={"minimum": 20, "population_stability": 9.0})  # 20 pictures vary by chance
+    answered = predictions("cnn", "1", list(range(20)), labels[:20].tolist())
+    rows = [answered, predictions("old", "9", list(range(20, 40)), [3] * 20)]
+    window = Window(np.concatenate([images[:20], 255 - images[20:]]), np.full(40, -1), pd.concat(rows))
+    references = {("cnn", "1"): reference(images[:20], labels[:20], labels[:20])}
+    dataset = load_dataset("mnist").model_copy(update={"expected": wide_expectations()})
+
+    def status(known: dict, **changes: int) -> tuple[int, list[str]]:
+        limits = settings.model_copy(update=changes)
+        found = monitor.assess_window(known, window, image_features(window.images), dataset, limits)
+        return found["status"], found["alarms"]
+
+    assert status(references) == (monitor.AS_TRAINED, [])
+    assert status({}) == (monitor.TOO_LITTLE, [])
+    assert status(references | {("old", "9"): references["cnn", "1"]})[0] == monitor.DRIFT
+    assert status(references, minimum=21) == (monitor.TOO_LITTLE, [])
+
+
+def wide_expectations() -> object:
+    """Rules that the drawn digits satisfy."""
+    expected = load_dataset("mnist").expected
+    return expected.model_copy(update={"ink_fraction": (0.0, 1.0), "centre_of_mass": (0.0, 27.0)})
 
 
 @pytest.mark.parametrize(
@@ -100,48 +157,35 @@ def test_an_alarm_requires_a_large_effect_and_enough_pictures(
     assert metric.alarm is alarm
 
 
-def test_off_centre_is_the_distance_from_the_centred_range() -> None:
-    def dot(row: int, column: int) -> NDArray[np.uint8]:
-        image = np.zeros((28, 28), np.uint8)
-        image[row : row + 2, column : column + 2] = 255  # its centre is half a pixel further
-        return image
-
-    centred, beside = np.stack([dot(13, 13), dot(14, 13)]), np.stack([dot(13, 16), dot(10, 13)])
-    assert drift.image_features(centred)["off_centre"].tolist() == [0, 0]
-    assert drift.image_features(beside)["off_centre"].tolist() == [2.0, 2.5]
-
-
 def load(folder: Path) -> tuple[dict[str, Split], Assess]:
     """Returns the splits of a project, and a function that assesses images (with labels)."""
     splits = {}
     for name in ("train", "val", "test"):
         with np.load(folder / "data" / "prepared" / f"{name}.npz") as content:
             splits[name] = Split(str(content["dataset"]), content["images"], content["labels"])
-    models = {}
+    models, references = {}, {}
     for model in sorted(path.parent.name for path in folder.glob("models/*/model.tflite")):
         evaluation = folder / "evaluations" / model
         score = OODScore.from_card(read_json(evaluation / "ood_score.json"))
         threshold = read_json(evaluation / "evaluation.json")["metrics"]["val"]["threshold"]
         models[model] = (Classifier(folder / "models" / model / "model.tflite"), score, threshold)
+        references[model, "1"] = load_reference(evaluation / "reference.npz")
+    assert references and None not in references.values()
 
     def predict(images: NDArray[np.uint8], labels: NDArray[np.integer] | None = None) -> Window:
         tables = []
         for model, (classifier, score, threshold) in models.items():
             rows = classifier.probabilities(images)
-            table = predictions(model, list(range(len(images))), rows.argmax(axis=1).tolist())
+            table = predictions(model, "1", list(range(len(images))), rows.argmax(axis=1).tolist())
             table["confidence"] = rows.max(axis=1)
             table["uncertain"] = (rows.max(axis=1) < threshold) | score.rejects(rows, images)
             tables.append(table)
         return Window(images, np.full(len(images), -1) if labels is None else labels.astype(int), pd.concat(tables))
 
-    training, expected = (
-        drift.image_features(splits["train"].images),
-        predict(splits["val"].images, splits["val"].labels),
-    )
-
     def assess(images: NDArray[np.uint8], labels: NDArray[np.integer] | None = None) -> dict:
         window = predict(np.ascontiguousarray(images), labels)
-        return monitor.assess_window(expected, training, window, load_dataset(splits["val"].dataset), SETTINGS)
+        dataset, features = load_dataset(splits["val"].dataset), image_features(window.images)
+        return monitor.assess_window(references, window, features, dataset, SETTINGS)  # type: ignore[arg-type]
 
     return splits, assess
 
@@ -150,8 +194,8 @@ def load(folder: Path) -> tuple[dict[str, Split], Assess]:
 def stream(request: pytest.FixtureRequest) -> tuple[Split, Assess]:
     """Images for windows of 500, and a function that assesses a window."""
     if request.param == "MNIST":
-        if not (REPOSITORY / "data" / "prepared" / "test.npz").exists():
-            pytest.skip("MNIST is not prepared: dvc repro")
+        if not [*REPOSITORY.glob("evaluations/*/reference.npz")]:
+            pytest.skip("MNIST is not evaluated: dvc repro")
         splits, assess = load(REPOSITORY)
         if splits["test"].dataset != "mnist":
             pytest.skip(f"{splits['test'].dataset} is prepared instead of MNIST")
@@ -204,16 +248,19 @@ def test_wrong_labels_raise_an_alarm_and_few_pictures_do_not(stream: tuple[Split
     images, labels = test.images[:500], test.labels[:500]
     found = assess(images, (labels + 1) % 10)
     assert found["status"] == monitor.DRIFT and all("accuracy" in line for line in found["alarms"])
-    accuracy = next(row for row in found["figures"] if row["name"] == "accuracy.cnn")
+    accuracy = next(row for row in found["figures"] if row["name"] == "accuracy.cnn.v1")
     assert accuracy["found"] < 0.05 and accuracy["interval"][0] <= accuracy["found"] <= accuracy["interval"][1]
     few = assess(images[: SETTINGS.minimum - 1])
     assert few["status"] == monitor.TOO_LITTLE
 
 
-def test_the_most_unusual_pictures_come_first(digits: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> None:
-    images, _ = digits
-    training = pd.concat([drift.image_features(images)] * 2)
-    changed = images.copy()
+def test_the_most_unusual_pictures_come_first(digits: Digits) -> None:
+    images, labels = digits
+    changed = np.concatenate([images, 255 - images[:1]])
     changed[7] = changed[9] = 255 - changed[7]
-    found = drift.most_unusual(training, changed, 3)
+    rows = predictions("cnn", "1", list(range(40)), labels.tolist())
+    window = Window(changed, np.full(41, -1), pd.concat([rows, predictions("old", "9", [40], [0])]))
+    references = {("cnn", "1"): reference(images, labels, labels)}
+    found = drift.most_unusual(references, window, image_features(changed), 3)
     assert found[0] == 7 and 9 not in found and len(found) == 3
+    assert 40 not in drift.most_unusual(references, window, image_features(changed), 99)  # no reference to compare with
