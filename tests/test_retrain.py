@@ -123,7 +123,7 @@ def test_the_whole_loop(deployment: Project) -> None:
             asked = list(people.map(ask, images))
         assert len(set(asked)) == REQUESTS
         time.sleep(2)  # until the last requests are logged
-        alarm = project.run(".venv/bin/python", "-m", "pipeline.monitoring.monitor", status=1)
+        alarm = project.run(".venv/bin/python", "-m", "pipeline.monitoring.monitor", status=10)
         assert f"drift: {REQUESTS} pictures since" in alarm
 
         for request_id, label in zip(asked, labels.tolist(), strict=True):

@@ -14,8 +14,7 @@ from pipeline.data import fallback
 from pipeline.deployment import check
 from pipeline.files import read_json, write_json, write_text
 from pipeline.monitoring import feedback
-from pipeline.params import load_params
-from pipeline.paths import MODELS, REPORTS, RETRAINING, RETRAINING_LOCK, ROOT
+from pipeline.paths import PREPARED, REPORTS, RETRAINING, RETRAINING_LOCK, ROOT, SOURCE
 from pipeline.registry.champion import champion_state
 from pipeline.reporting import metrics_diff
 from pipeline.reporting.rendering import render
@@ -39,8 +38,8 @@ def main() -> None:
     if not RETRAINING.exists():  # it exists after an interrupted retraining, whose result is then reported too
         write_json(RETRAINING, {"row": promotions.last_row(open_database()), "registered": registration_time()})
     fallback.main()
-    if not all((MODELS / name / "model.tflite").exists() for name in load_params().models):
-        repro("compare")  # the check of corrections needs the models
+    if not all(path.exists() for path in (SOURCE, PREPARED / "val.npz", PREPARED / "test.npz")):
+        repro("prepare")  # the check of corrections needs the published images
     feedback.main()
     repro()
     try:

@@ -12,35 +12,34 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import sqlalchemy as sql
 from numpy.typing import NDArray
 
 from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import Dataset, load_dataset
 from pipeline.data.expectations import describe, image_rules, label_rule, offenders, run
-from pipeline.data.splits import load_split
+from pipeline.data.idx import read_raw, read_source
+from pipeline.data.splits import load_split, validation_mask
 from pipeline.files import replacing, write_json
+from pipeline.monitoring.logged import Images, database_errors, load_versions, read_labels
 from pipeline.params import Feedback, load_params
-from pipeline.paths import FEEDBACK, MODELS, REPORTS, ROOT
+from pipeline.paths import FEEDBACK, PREPARED, REPORTS, ROOT
 from pipeline.tracking import open_database
-from recognition.classifier import Classifier
-from recognition.image_format import IMAGE_SIZE
-from records import database
 
 ACCEPTED = "accepted"
 NEEDS_REVIEW = "needs review: "
-DISPUTED, DOUBTED = f"{NEEDS_REVIEW}users disagree", f"{NEEDS_REVIEW}all models reject the label"
+DISPUTED, DOUBTED = f"{NEEDS_REVIEW}users disagree", f"{NEEDS_REVIEW}all versions that answered reject the label"
+UNJUDGED = f"{NEEDS_REVIEW}a version that answered is not in the registry"
+HELD_OUT = "equals a validation, tuning or test image"
 GATE_ONE_IN = 5
-
-Images = NDArray[np.uint8]
+EXPORTS = ("labels.npz", "gate.npz")  # in data/feedback
 
 
 def main() -> None:
     labels, images, dataset = labelled_pictures()
     accepted = (labels["outcome"] == ACCEPTED).to_numpy()
     gate = labels["digest"].map(in_gate_set).to_numpy(dtype=bool)
-    for name, selected in (("labels", accepted & ~gate), ("gate", accepted & gate)):
-        export(FEEDBACK / f"{name}.npz", images[selected], labels["label"].to_numpy(np.uint8)[selected], dataset)
+    for name, selected in zip(EXPORTS, (accepted & ~gate, accepted & gate), strict=True):
+        export(FEEDBACK / name, images[selected], labels["label"].to_numpy(np.uint8)[selected], dataset)
     outcomes = {str(outcome): count for outcome, count in labels["outcome"].value_counts().to_dict().items()}
     summary = {"dataset": dataset, "learnt": int((accepted & ~gate).sum()), "gate": int((accepted & gate).sum())}
     write_json(REPORTS / "feedback.json", {**summary, "outcomes": outcomes})
@@ -52,41 +51,41 @@ def main() -> None:
 
 def labelled_pictures() -> tuple[pd.DataFrame, Images, str]:
     """Returns all current labels with their `outcome`, their pictures, uint8 (n, 28, 28), and the dataset's name."""
-    splits = {name: load_split(name) for name in ("train", "val", "test")}
-    name = splits["train"].dataset
-    labels, images = read_labels(open_database(), name)
-    held_out = {hashlib.sha256(image.tobytes()).hexdigest() for key in ("val", "test") for image in splits[key].images}
-    counts = np.bincount(splits["train"].labels, minlength=256)
-    settings = load_params().feedback
-    labels["outcome"] = decide_outcomes(labels, images, load_dataset(name), held_out, load_models(), counts, settings)
-    return labels, images, name
+    name, settings, engine = str(read_source()["dataset"]), load_params(), open_database()
+    with database_errors():
+        labels, images = read_labels(engine, name)
+    published, classes = read_raw("train")
+    counts = np.bincount(classes[~validation_mask(published, settings.data.validation_share)], minlength=256)
+    given = label_probabilities(labels, images, name)
+    outcomes = decide_outcomes(labels, images, load_dataset(name), held_out(), given, counts, settings.feedback)
+    return labels.assign(outcome=outcomes), images, name
 
 
-def read_labels(engine: sql.Engine, dataset: str) -> tuple[pd.DataFrame, Images]:
-    """Returns the current labels of a dataset's pictures, oldest first, and the pictures, uint8 (n, 28, 28).
+def held_out() -> set[str]:
+    """sha256 of all images that select or evaluate models: validation, test and, if there is one, tuning split."""
+    names = ["val", "test", *(["tune"] if (PREPARED / "tune.npz").exists() else [])]
+    return {hashlib.sha256(image.tobytes()).hexdigest() for name in names for image in load_split(name).images}
 
-    Columns: id, request_id, label, client, digest, review (True, False or None).
+
+def label_probabilities(labels: pd.DataFrame, images: Images, dataset: str) -> NDArray[np.float64]:
+    """Returns for each label the highest probability that the versions that answered its picture give it: (n,).
+
+    It is NaN if no answer is stored, or if the registry does not hold one of the versions any more.
     """
-    current = database.current_labels().subquery()
-    newest = sql.select(sql.func.max(database.reviews.c.id)).group_by(database.reviews.c.label_id)
-    reviews = sql.select(database.reviews).where(database.reviews.c.id.in_(newest)).subquery()
-    columns = (current.c.id, current.c.request_id, current.c.label, current.c.client, database.pictures.c.digest)
-    query = (
-        sql.select(*columns, reviews.c.accepted.label("review"), database.pictures.c.pixels)
-        .join(database.pictures, database.same_picture(database.pictures, current))
-        .outerjoin(reviews, reviews.c.label_id == current.c.id)
-        .where(database.pictures.c.dataset == dataset)
-        .order_by(current.c.id)
-    )
-    with engine.connect() as connection:
-        frame = pd.read_sql(query, connection, coerce_float=False)
-    pixels = b"".join(frame.pop("pixels"))
-    return frame.astype({"review": object}), np.frombuffer(pixels, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
-
-
-def load_models() -> list[Classifier]:
-    """Loads all trained models."""
-    return [Classifier(MODELS / name / "model.tflite") for name in load_params().models]
+    answered: dict[tuple[str, str], list[int]] = {}
+    for row, answers in enumerate(labels["answers"]):
+        for model, version, _, _ in answers:
+            answered.setdefault((model, version), []).append(row)
+    highest = np.where([bool(answers) for answers in labels["answers"]], 0.0, np.nan)
+    for version, found in load_versions(dataset, answered).items() if answered else ():
+        rows = answered[version]
+        if found is None:
+            highest[rows] = np.nan
+            continue
+        classes = labels["label"].to_numpy(int)[rows] % found.classifier.classes  # the validation rules exclude others
+        given = found.classifier.probabilities(images[rows])[np.arange(len(rows)), classes]
+        highest[rows] = np.maximum(highest[rows], given)  # NaN stays
+    return highest
 
 
 def decide_outcomes(
@@ -94,14 +93,15 @@ def decide_outcomes(
     images: Images,
     dataset: Dataset,
     held_out: set[str],
-    models: list[Classifier],
+    probabilities: NDArray[np.float64],
     train_counts: NDArray[np.integer[Any]],
     settings: Feedback,
 ) -> list[str]:
     """Returns the outcome of each label: ACCEPTED, or the reason for its exclusion. The first matching reason counts.
 
-    `labels` has the columns of `read_labels`. `held_out` holds the sha256 of validation and test images,
-    `train_counts` the number of training images per class.
+    `labels` has the columns of `read_labels`. `held_out` holds the sha256 of images that no model may be trained on,
+    `probabilities` is the result of `label_probabilities`, `train_counts` the number of published training images per
+    class.
     """
     if labels.empty:
         return []
@@ -115,7 +115,7 @@ def decide_outcomes(
     frame = describe("feedback", images, labels["label"].to_numpy(np.int64))
     for result in run(frame, [label_rule(dataset), *image_rules(dataset, slack=1)]):
         decide(labels.index.isin(offenders(result)), f"violates the rule: {result.expectation_config.meta['rule']}")
-    decide(labels["digest"].isin(held_out), "equals a validation or test image")
+    decide(labels["digest"].isin(held_out), HELD_OUT)
     # Each client has one vote per label of a picture. Reviewed labels outvote all others.
     for _, group in labels[outcome == ""].groupby("digest"):
         voters = group[approved[group.index]] if approved[group.index].any() else group
@@ -126,9 +126,8 @@ def decide_outcomes(
         majority = voters.index[voters["label"] == votes.index[0]]
         decide(labels.index.isin(group.index[group["label"] != votes.index[0]]), "outvoted by other users")
         decide(labels.index.isin(group.index.difference(majority[:1])), "duplicate of another label")
-    rows, columns = np.arange(len(labels)), labels["label"]
-    probabilities = [model.probabilities(images)[rows, columns % model.classes] for model in models]
-    decide((np.max(probabilities, axis=0) < settings.rejected_below) & ~approved, DOUBTED)
+    decide(np.isnan(probabilities) & ~approved, UNJUDGED)
+    decide((probabilities < settings.rejected_below) & ~approved, DOUBTED)
     order = labels.sort_values("digest", kind="stable")  # users cannot choose which labels exceed a limit
     for keys, share, text in (
         (["client", "label"], settings.client_share, "exceeds the client's share of a class"),
@@ -153,6 +152,11 @@ def export(path: Path, images: Images, labels: NDArray[np.uint8], dataset: str) 
         return
     with replacing(path) as file:
         np.savez_compressed(file, images=images, labels=labels, dataset=np.array(dataset))
+    track(path)
+
+
+def track(path: Path) -> None:
+    """Add a file to DVC. Raises PipelineError."""
     command = [sys.executable, "-m", "dvc", "add", "--quiet", str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:

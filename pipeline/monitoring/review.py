@@ -7,7 +7,9 @@ import sqlalchemy as sql
 
 from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
-from pipeline.monitoring.feedback import NEEDS_REVIEW, Images, labelled_pictures, load_models
+from pipeline.monitoring.drift import title
+from pipeline.monitoring.feedback import NEEDS_REVIEW, labelled_pictures
+from pipeline.monitoring.logged import Images, database_errors
 from pipeline.tracking import open_database
 from recognition.image_format import IMAGE_SIZE
 from records import database
@@ -51,22 +53,23 @@ def pending_labels() -> list[tuple[int, str, Images]]:
     labels, images, name = labelled_pictures()
     classes = load_dataset(name).classes
     pending = [index for index, outcome in enumerate(labels["outcome"]) if outcome.startswith(NEEDS_REVIEW)]
-    probabilities = [model.probabilities(images[pending]) for model in load_models()] if pending else []
     items = []
-    for place, index in enumerate(pending):
+    for index in pending:
         label = labels.iloc[index]
-        models = " and ".join(f"{classes[p[place].argmax()]} ({p[place].max():.0%})" for p in probabilities)
+        answers = [
+            f"{title((model, version))} predicted {classes[prediction]} ({confidence:.0%})"
+            for model, version, prediction, confidence in label["answers"]
+        ]
         reason = label["outcome"].removeprefix(NEEDS_REVIEW)
-        items.append(
-            (int(label["id"]), f"label {classes[label['label']]}, models predict {models}: {reason}", images[index])
-        )
+        description = f"label {classes[label['label']]}, {' and '.join(answers) or 'no answer is stored'}: {reason}"
+        items.append((int(label["id"]), description, images[index]))
     return items
 
 
 def save_decision(engine: sql.Engine, label_id: int, accepted: bool) -> None:
     """Store a decision with the user's name and the time."""
     row = {"label_id": label_id, "time": datetime.now(UTC), "who": who(), "accepted": accepted}
-    with engine.begin() as connection:
+    with database_errors(), engine.begin() as connection:
         connection.execute(database.reviews.insert().values(row))
 
 
