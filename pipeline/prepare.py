@@ -6,7 +6,7 @@ from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.idx import read_raw, read_source
 from pipeline.data.pen_strokes import draw_digits
-from pipeline.data.splits import Split, hash_fractions, save_split
+from pipeline.data.splits import Split, save_split, split_masks
 from pipeline.params import load_params
 from pipeline.paths import FEEDBACK
 
@@ -19,12 +19,7 @@ def main() -> None:
     dataset = read_source()["dataset"]
     classes = load_dataset(dataset).classes
     images, labels = read_raw("train")
-    fraction, held_out = hash_fractions(images), settings.validation_share + settings.tuning_share
-    masks = {
-        "train": fraction >= held_out,
-        "tune": (fraction >= settings.validation_share) & (fraction < held_out),
-        "val": fraction < settings.validation_share,
-    }
+    masks = split_masks(images, settings.validation_share, settings.tuning_share)
     published = {name: Split(dataset, images[mask], labels[mask]) for name, mask in masks.items()}
     train = published["train"]
     pen_strokes = draw_digits(int(settings.pen_stroke_share * len(train.labels)) if classes == DIGITS else 0)

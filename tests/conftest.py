@@ -100,7 +100,8 @@ def shrink(params: dict[str, Any]) -> None:
     params["models"]["cnn"]["arguments"] = {"filters": [8, 8, 16, 32]}
     params["demo_network"] |= {"epochs": 2, "minimum_steps": 240, "batch_size": 64}
     params["evaluate"]["latency_calls"] = 20
-    params["compare"]["resamples"] = 200
+    # One image of 144 is 0.7 points: tolerances that few images can decide about
+    params["selection"] |= {"tolerance": 0.05, "corrupted_tolerance": 0.1, "ood_tolerance": 0.2, "minimum_images": 50}
     params["corrupt"] |= {"validation_images": 50, "sensitivity_images": 50, "ood_samples": 400}
 
 

@@ -48,6 +48,15 @@ def validation_mask(images: NDArray[np.uint8], share: float) -> NDArray[np.bool_
     return hash_fractions(images) < share
 
 
+def split_masks(
+    images: NDArray[np.uint8], validation_share: float, tuning_share: float
+) -> dict[str, NDArray[np.bool_]]:
+    """Which of the published training images belong to the splits "train", "tune" and "val", bool (n,) each."""
+    fractions = hash_fractions(images)
+    val, train = fractions < validation_share, fractions >= validation_share + tuning_share
+    return {"train": train, "tune": ~train & ~val, "val": val}
+
+
 def hash_fractions(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Position of each image in [0, 1), (n,): the first 8 bytes of its sha256 as a fraction.
 

@@ -18,7 +18,7 @@ from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import Dataset, load_dataset
 from pipeline.data.expectations import describe, image_rules, label_rule, offenders, run
 from pipeline.data.idx import read_raw, read_source
-from pipeline.data.splits import load_split, validation_mask
+from pipeline.data.splits import load_split, split_masks
 from pipeline.files import replacing, write_json
 from pipeline.monitoring.logged import Images, database_errors, load_versions, read_labels
 from pipeline.params import Feedback, load_params
@@ -55,7 +55,8 @@ def labelled_pictures() -> tuple[pd.DataFrame, Images, str]:
     with database_errors():
         labels, images = read_labels(engine, name)
     published, classes = read_raw("train")
-    counts = np.bincount(classes[~validation_mask(published, settings.data.validation_share)], minlength=256)
+    masks = split_masks(published, settings.data.validation_share, settings.data.tuning_share)
+    counts = np.bincount(classes[masks["train"]], minlength=256)
     given = label_probabilities(labels, images, name)
     outcomes = decide_outcomes(labels, images, load_dataset(name), held_out(), given, counts, settings.feedback)
     return labels.assign(outcome=outcomes), images, name

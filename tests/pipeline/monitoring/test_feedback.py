@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline import prepare, tracking
 from pipeline.data.datasets import load_dataset
 from pipeline.data.idx import RAW_FILES, write_idx
-from pipeline.data.splits import Split, load_split, save_split, validation_mask
+from pipeline.data.splits import Split, load_split, save_split, split_masks
 from pipeline.files import read_json, write_json
 from pipeline.monitoring import feedback, logged, review
 from pipeline.monitoring.feedback import ACCEPTED, DISPUTED, DOUBTED, HELD_OUT, UNJUDGED
@@ -110,7 +110,7 @@ class FixedModel:
 def deployed(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace with published and prepared images, a database, and a registry with cnn v1 and mlp v2."""
     for split, seed in (("train", 0), ("test", 1)):
-        for name, content in zip(RAW_FILES[split], drawn_digits(100 if split == "train" else 5, seed), strict=True):
+        for name, content in zip(RAW_FILES[split], drawn_digits(300 if split == "train" else 5, seed), strict=True):
             write_idx(workspace / "data" / "raw" / name, content)
     write_json(workspace / "data" / "raw" / "source.json", {"dataset": "mnist"})
     monkeypatch.setenv("DIGITS_DATABASE_URL", f"sqlite:///{workspace / 'digits.db'}")
@@ -166,8 +166,10 @@ def test_a_label_is_judged_by_the_versions_that_answered(
 def test_limits_count_published_images_and_a_second_export_changes_no_byte(
     deployed: Path, monkeypatch, label: int
 ) -> None:
-    images, labels = drawn_digits(100)
-    published = int(((labels == label) & ~validation_mask(images, load_params().data.validation_share)).sum())
+    images, labels = drawn_digits(300)
+    data = load_params().data
+    training = split_masks(images, data.validation_share, data.tuning_share)["train"]
+    published = int(((labels == label) & training).sum())
     limit(monkeypatch, class_share=9.99 / published, client_share=1.0)  # one more training image would allow a tenth
     for picture in range(20):
         log(picture, label, ("cnn", "1", 3), ("mlp", "2", 4))
