@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run test setup repro long sweep references serve image retrain promote rollback champions monitor feedback \
-	review mlflow report docs lint format lock clean benchmark-serving
+	review mlflow report docs lint format lock clean benchmark-serving coverage
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
@@ -13,6 +13,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV_VERSION := 0.13.8
 PYTEST ?=
+WORKERS ?= 2
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -24,7 +25,25 @@ run: setup ## install, run the pipeline, and serve the page (HOST=, PORT=)
 	@DIGITS_LOG_PREDICTIONS=$${DIGITS_LOG_PREDICTIONS:-true} python -m pipeline.deployment.serve --host $(HOST) --port $(PORT)
 
 test: .venv/.dev ## install the test requirements and run all tests (PYTEST="-k name" selects some)
-	@python -m pytest $(PYTEST)
+	@$(run_tests)
+
+coverage: .venv/.dev ## run all tests and show the branch coverage of each package (PYTEST="-k name" selects some)
+	@rm -f .coverage
+	@$(run_tests)
+	@for package in pipeline serving recognition records; do \
+		printf '%-12s %3s%% covered\n' $$package $$(coverage report --format=total --include="$$package/*"); done
+
+coverage: COVERAGE := --cov --cov-append --cov-report=
+
+# Two workers run whole modules at the same time, then one process runs the tests that need the machine for themselves.
+# Pytest's status 5 says that a selection contains no tests; that is an error only if neither part contains one.
+define run_tests
+export TEST_PROJECT=$$(mktemp -d); trap 'rm -rf "$$TEST_PROJECT"' EXIT; parallel=0; alone=0; \
+python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --alone=without $(COVERAGE) $(PYTEST) || parallel=$$?; \
+case $$parallel in 0 | 1 | 5) ;; *) exit $$parallel ;; esac; \
+python -m pytest --alone=only $(COVERAGE) $(PYTEST) || alone=$$?; \
+case $$parallel$$alone in 00 | 05 | 50) ;; *) exit 1 ;; esac
+endef
 
 setup: .venv/.run ## create .venv and install the pinned requirements
 
@@ -107,7 +126,7 @@ lock: .venv/.dev ## recompile requirements*.txt from requirements*.in
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url -o requirements-dev.txt requirements-dev.in
 
 clean: ## remove generated files; keeps the registry, the prediction log and the downloaded data
-	@rm -rf models evaluations data/prepared data/derived .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf models evaluations data/prepared data/derived .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	@find reports -type f ! -name metrics.json -delete 2>/dev/null || true
 	@find pipeline serving recognition records learn tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 

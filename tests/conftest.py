@@ -2,18 +2,20 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import sqlalchemy as sql
 import yaml
+from filelock import FileLock
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, sync_playwright
 
@@ -26,6 +28,44 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
 NOT_COPIED |= {"served", "sweep.db"}
+CHANGING = ("digits.db-", ".coverage")  # files that may disappear while they are copied
+LONGEST = ["test_pipeline.py", "test_retrain.py", "test_feedback_loop.py", "test_container.py", "test_workflows.py"]
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="report skipped tests as failed")
+    parser.addoption("--alone", choices=["only", "without"], help="select or deselect the tests marked `alone`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Select by --alone. The longest modules come first, so that the workers end at about the same time."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    if wanted := config.getoption("alone"):
+        alone = {item for item in items if item.get_closest_marker("alone")}
+        unwanted = alone if wanted == "without" else set(items) - alone
+        config.hook.pytest_deselected(items=[item for item in items if item in unwanted])
+        items[:] = [item for item in items if item not in unwanted]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return without_skips((yield), item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return without_skips((yield), collector.config)
+
+
+def without_skips(report: Report, config: pytest.Config) -> Report:
+    """With --no-skips, turns the report of a skipped test or module into that of a failed one."""
+    if report.skipped and config.getoption("no_skips"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"{report.nodeid} is not to be skipped: {reason}"  # type: ignore
+    return report
 
 
 ignore_corrections = shutil.ignore_patterns("*.npz", "*.dvc")
@@ -34,11 +74,14 @@ ignore_corrections = shutil.ignore_patterns("*.npz", "*.dvc")
 class Project:
     """A copy of the repository in a folder of its own, with smaller models, as a person would have cloned it."""
 
+    log = ""  # the output of its first `dvc repro`
+    lock = b""  # the dvc.lock that it wrote
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         ignore = shutil.ignore_patterns("__pycache__", ".*_cache", "*.pyc")
         for item in REPOSITORY.iterdir():
-            if item.name in NOT_COPIED or item.name.endswith("_cache") or item.name.startswith("digits.db-"):
+            if item.name in NOT_COPIED or item.name.endswith("_cache") or item.name.startswith(CHANGING):
                 continue
             if item.is_dir():
                 shutil.copytree(item, folder / item.name, ignore=ignore)
@@ -53,6 +96,22 @@ class Project:
         self.git("init", "-q")
         self.git("add", "-A")
         self.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "small project")
+
+    def copy(self, folder: Path) -> "Project":
+        """Copy the project with its stores. The absolute paths in MLflow's database follow."""
+        made = Project.__new__(Project)
+        made.folder, made.log = Path(shutil.copytree(self.folder, folder, symlinks=True, dirs_exist_ok=True)), self.log
+        made.lock = self.lock
+        with closing(sqlite3.connect(self.folder / "mlflow.db")) as database:
+            statements = "\n".join(database.iterdump())
+        (folder / "mlflow.db").unlink()
+        with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+            database.executescript(statements.replace(str(self.folder), str(folder)))
+        return made
+
+    def reuse_stages(self, other: "Project") -> None:
+        """Take over another project's DVC cache: stages with the same code, parameters and data do not run again."""
+        shutil.copytree(other.folder / ".dvc" / "cache", self.folder / ".dvc" / "cache")
 
     def git(self, *arguments: str) -> str:
         return subprocess.run(
@@ -125,12 +184,29 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pr
 
 
 @pytest.fixture(scope="session")
-def project(make_project: Callable[[str], Project]) -> Project:
-    """A small project after `dvc repro`. Tests leave its parameters as they found them."""
-    made = make_project("project")
-    made.log = made.repro()  # type: ignore[attr-defined]
-    made.lock = (made.folder / "dvc.lock").read_bytes()  # type: ignore[attr-defined]
+def built_project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """A small project after `dvc repro`, run once for all workers. Tests change copies only.
+
+    The folder is `TEST_PROJECT` where it is set, so that several runs of pytest share it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent  # each worker has a folder of its own below
+    folder = Path(os.environ.get("TEST_PROJECT", shared)) / "built"
+    log = folder.with_suffix(".log")
+    with FileLock(folder.with_suffix(".lock")):
+        if not log.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+            folder.mkdir()
+            log.write_text(Project(folder).repro())
+    made = Project.__new__(Project)
+    made.folder, made.log, made.lock = folder, log.read_text(), (folder / "dvc.lock").read_bytes()
     return made
+
+
+@pytest.fixture(scope="session")
+def project(built_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A small project after `dvc repro`, one for each worker. Tests leave its parameters as they found them."""
+    return built_project.copy(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A real service, on both databases: predictions are logged, labelled, monitored, reviewed and used for training."""
+"""A real service: predictions are logged, labelled, monitored, reviewed and used for training."""
 
 import os
 import re
@@ -24,15 +24,10 @@ from tests.serving.test_service import picture
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def deployment(
-    request: pytest.FixtureRequest, project: Project, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, str]]:
+@pytest.fixture(scope="module")
+def deployment(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """URLs of a service with two workers and prediction logging, and of its database."""
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres").new_database()
-    else:
-        url = f"sqlite:///{tmp_path_factory.mktemp('log') / 'digits.db'}"
+    url = f"sqlite:///{tmp_path_factory.mktemp('log') / 'digits.db'}"
     tag = read_json(project.folder / "reports" / "bento.json")["bento"]
     settings = {"DIGITS_DATABASE_URL": url, "DIGITS_LOG_PREDICTIONS": "true", "DIGITS_WORKERS": "2"}
     with serve(project, tag, **settings) as service:
@@ -110,6 +105,24 @@ def test_every_route_logs_its_predictions(deployment: tuple[str, str], images: n
     ]
     refused = requests.post(f"{service}/predict", data=b"no picture", timeout=60)
     assert refused.status_code == 415 and "digits-logged" not in refused.headers
+
+
+def test_postgresql_serves_the_log_the_monitor_and_deletion(
+    project: Project, images: np.ndarray, postgres_url: str
+) -> None:
+    tag = read_json(project.folder / "reports" / "bento.json")["bento"]
+    settings = {"DIGITS_DATABASE_URL": postgres_url, "DIGITS_LOG_PREDICTIONS": "true", "DIGITS_WORKERS": "2"}
+    with serve(project, tag, **settings) as service:
+        request_id = ask(service, images[:1])[0]["request_id"]
+        assert label(service, request_id, 7).status_code == 204
+        assert len(logged(postgres_url, request_id)) == 1
+    assert [row.label for row in rows(postgres_url, database.labels.select())] == [7]
+    assert "too little data" in project.run(
+        "python", "-m", "pipeline.monitoring.monitor", status=2, DIGITS_DATABASE_URL=postgres_url
+    )
+    erase = ("python", "-m", "pipeline.monitoring.erase", request_id)
+    assert "rows deleted" in project.run(*erase, DIGITS_DATABASE_URL=postgres_url)
+    assert not rows(postgres_url, database.pictures.select()) and not rows(postgres_url, database.labels.select())
 
 
 def test_labels_are_kept_changed_and_withdrawn(deployment: tuple[str, str], images: np.ndarray) -> None:

@@ -3,11 +3,12 @@
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import requests
 from pipeline.deployment.bento_server import free_port
 from pipeline.files import read_json
 from tests.conftest import REPOSITORY, Project
-from tests.test_pipeline import ran
+from tests.test_pipeline import has_rows, ran
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 SHIFT = 2  # pixels to the right and down; larger shifts violate the validation rules
@@ -28,14 +29,16 @@ REQUESTS = 300
 def small(params: dict[str, Any]) -> None:
     """Settings for a single user and few images."""
     del params["models"]["cnn"]
+    params["models"]["mlp"]["seed"] = 1  # another model than the shared project's, which would not be trained again
     params["feedback"] |= {"class_share": 1.0, "client_share": 1.0, "rejected_below": 0.0}
     params["gate"] |= {"tolerance": 0.2, "minimum_labels": 30}
 
 
 @pytest.fixture(scope="module")
-def deployment(make_project: Callable[[str], Project]) -> Project:
+def deployment(make_project: Callable[[str], Project], built_project: Project) -> Project:
     """A project whose first retraining was killed during training, with all its processes, and then repeated."""
     project = make_project("deployment")
+    project.reuse_stages(built_project)
     project.change(small)
     (project.folder / ".venv").symlink_to(REPOSITORY / ".venv")
     os.utime(project.folder / "requirements.txt", (0, 0))  # older than the installed packages: make installs nothing
@@ -59,12 +62,21 @@ def kill_in(project: Project, stage: str, chosen: Callable[[list[psutil.Process]
     with log.open("w") as output:
         command = ["make", "retrain"]
         make = psutil.Popen(command, cwd=project.folder, env=project.environment(), stdout=output, stderr=output)
-    until(lambda: f"Running stage '{stage}'" in log.read_text() or make.poll() is not None, seconds=600)
-    time.sleep(2)  # the stage is at work
+    until(lambda: works_on(project, stage, make) or make.poll() is not None, seconds=600)
     assert make.poll() is None, log.read_text()
     for member in chosen([make, *make.children(recursive=True)]):
         member.kill()
     make.wait(600)
+
+
+def works_on(project: Project, stage: str, make: psutil.Popen) -> bool:
+    """Returns whether a process below `make` runs the stage; a training has logged its first epoch."""
+    module = stage.partition("@")[0]
+    for process in make.children(recursive=True):
+        with suppress(psutil.Error):
+            if process.cmdline()[1:3] == ["-m", f"pipeline.{module}"]:
+                return module != "train" or has_rows(project.folder / "mlflow.db", "metrics")
+    return False
 
 
 @contextmanager
@@ -95,6 +107,12 @@ def until(condition: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.05)
 
 
+def logged(project: Project) -> int:
+    """Returns the number of pictures in the prediction log."""
+    with closing(sqlite3.connect(project.folder / "digits.db")) as connection:
+        return int(connection.execute("select count(*) from pictures").fetchone()[0])
+
+
 def champion(url: str) -> str:
     """Returns the version of the served champion."""
     card = requests.get(f"{url}/model", timeout=10).json()
@@ -122,7 +140,7 @@ def test_the_whole_loop(deployment: Project) -> None:
         with ThreadPoolExecutor(4) as people:
             asked = list(people.map(ask, images))
         assert len(set(asked)) == REQUESTS
-        time.sleep(2)  # until the last requests are logged
+        until(lambda: logged(project) == REQUESTS, seconds=60)
         alarm = project.run(".venv/bin/python", "-m", "pipeline.monitoring.monitor", status=10)
         assert f"drift: {REQUESTS} pictures since" in alarm
 

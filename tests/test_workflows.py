@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,12 @@ from tests.conftest import REPOSITORY, Project
 
 FOLDER = REPOSITORY / ".github" / "workflows"
 WORKFLOWS: dict[str, dict[str, Any]] = {path.name: yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yml")}
+STAND_IN = (REPOSITORY / "tests" / "command_stand_in.py").read_text()
 NOT_RUN = {  # with the reason
     "bash .ci/run": "runs these tests",
     "make image": "run by tests/test_container.py",
     'git config --global --add safe.directory "$GITHUB_WORKSPACE"': "would change the settings of this machine",
 }
-FAKE_GH = """#!/usr/bin/env bash
-# Replaces GitHub's command: records the calls and serves a given artifact
-printf '%s\\n' "gh $*" >> "$CALLS"
-case "$1 $2" in
-  "run list") [ -d "$ARTIFACT" ] && echo 41 || true ;;
-  "run download") cp -r "$ARTIFACT"/. . ;;
-  "pr create") [ ! -e "$CALLS.exists" ] && touch "$CALLS.exists" ;;
-esac
-"""
-FAKE_DOCKER = """#!/usr/bin/env bash
-printf '%s\\n' "docker $*" >> "$CALLS"
-if [ "$1" = login ]; then read -r password; printf '%s\\n' "password $password" >> "$CALLS"; fi
-"""
 
 
 def steps() -> list[dict[str, Any]]:
@@ -94,8 +83,8 @@ class Runner:
             (self.folder / ".venv").symlink_to(REPOSITORY / ".venv")
         os.utime(self.folder / "requirements.txt", (0, 0))  # older than the installed packages: make installs nothing
         self.programs.mkdir()
-        for name, content in (("gh", FAKE_GH), ("docker", FAKE_DOCKER)):
-            (self.programs / name).write_text(content)
+        for name in ("gh", "docker"):
+            (self.programs / name).write_text(f"#!{sys.executable}\n{STAND_IN}")
             (self.programs / name).chmod(0o755)
         subprocess.run(["dvc", "repro", "--quiet"], cwd=self.folder, env=project.environment(), check=True)
         self.git("checkout", "-q", "-B", "main")
@@ -202,6 +191,19 @@ def test_the_stores_of_the_last_run_and_of_a_remote_are_restored(project: Projec
     assert "data and models from DVC's remote" in output and "on the MLflow server" in output
     assert (runner.folder / "models" / "mlp" / "model.tflite").exists()
     assert not (runner.folder / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["gh pr list", "gh run list --brunch main", "gh pr edit 3 4 --title x", "gh pr comment 7 --edit", "docker build .",
+     "docker push --quite x", "docker login a b", "gh pr create --body-file missing.md"],
+)  # fmt: skip
+def test_the_stand_ins_reject_what_gh_and_docker_do_not_know(line: str, tmp_path: Path) -> None:
+    program, *arguments = line.split()
+    (tmp_path / program).write_text(STAND_IN)
+    environment = {**os.environ, "CALLS": str(tmp_path / "calls"), "ARTIFACT": str(tmp_path / "artifact")}
+    command = [sys.executable, tmp_path / program, *arguments]
+    assert subprocess.run(command, env=environment, capture_output=True, stdin=subprocess.DEVNULL).returncode != 0
 
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:

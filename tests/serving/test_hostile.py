@@ -298,9 +298,9 @@ def test_an_endless_head_is_cut_off(service: str, memory: Callable[[], float], l
             for _ in range(1000):  # 30 MB
                 connection.sendall(line)
             answer = connection.recv(100)
-        except OSError:
-            answer = b"closed"
-    assert answer == b"closed" or answer.startswith(b"HTTP/1.1 400") or answer == b""
+        except ConnectionError:
+            answer = b""
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400")  # closed, at once or after an answer
     assert memory() - before < 10e6
 
 

@@ -18,11 +18,11 @@ from pipeline.files import read_json
 from tests.conftest import Project
 from tests.serving.test_service import picture
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 CONNECTIONS = 64
-SECONDS = 30
-SETTLED = 12  # seconds after which every kind of request has been answered many times
+SECONDS = 20
+SETTLED = 8  # seconds after which every kind of request has been answered many times
 GROWTH = 12_000_000  # bytes that memory may still take after that; a lost body or answer a request would be more
 
 REFUSED = ConnectionRefusedError  # before anything was accepted

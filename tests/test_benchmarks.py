@@ -1,0 +1,65 @@
+"""Every benchmark runs, in its smallest form, on the small project."""
+
+import csv
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import Project
+
+pytestmark = pytest.mark.slow
+# Not LitServe, which needs benchmarks/requirements.txt, and not MLflow's server, which is slow to start
+SERVERS = "digits,the same,FastAPI,bare ASGI"
+
+
+@pytest.fixture
+def handwriting(project: Project, tmp_path: Path) -> Path:
+    """A folder as benchmarks/handwriting.py reads it: three test images as files, and one as a number."""
+    with np.load(project.folder / "data" / "prepared" / "test.npz") as test:
+        images, labels = test["images"][:3], test["labels"][:3]
+    for name, image in zip("abc", images, strict=True):
+        Image.fromarray(255 - np.pad(image, 14)).resize((224, 224)).save(tmp_path / f"{name}.png")
+    with (tmp_path / "digits.csv").open("w", newline="") as table:
+        rows = [(f"{name}.png", label, "w1", 0) for name, label in zip("abc", labels, strict=True)]
+        csv.writer(table).writerows([("file", "label", "source", "paper"), *rows])
+    (tmp_path / "numbers.csv").write_text(f"file,truth\na.png,{labels[0]}\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("target", ["service", "model"])
+def test_handwriting(project: Project, service: str, handwriting: Path, target: str) -> None:
+    asked = ("--url", service) if target == "service" else ("--model", "models/cnn/model.tflite")
+    said = project.run("python", "-m", "benchmarks.handwriting", "--data", str(handwriting), *asked)
+    assert re.search(r"small sources, screen +\d of +3 +\d", said) and re.search(r"whole numbers +\d of +1", said)
+
+
+def test_page(project: Project, service: str) -> None:
+    said = project.run("python", "benchmarks/page.py", "--url", service, "--throttle", "1")
+    result = json.loads(said)
+    assert result["frames"] > 10 and result["first_paint_kB"] > 10 and result["stroke_end_to_answer_ms"]["worst"] > 0
+
+
+def test_serving(project: Project, tmp_path: Path) -> None:
+    if shutil.which("wrk") is None:
+        pytest.skip("wrk is not installed (Debian: apt-get install wrk)")
+    smallest = ("--rounds", "1", "--seconds", "1", "--starts", "1", "--json", str(tmp_path / "serving.json"))
+    said = project.run(
+        "python", "benchmarks/serving.py", "--only", SERVERS, *smallest, PEERS_PYTHON=sys.executable
+    )  # fmt: skip
+    result = json.loads((tmp_path / "serving.json").read_text())
+    assert {row["server"] for row in result["starts"]} == {row["server"] for row in result["loads"]}
+    assert len(result["starts"]) == 4 and all(row["per_second"] > 0 for row in result["loads"])
+    assert not any(row["errors"] for row in result["loads"])
+    assert "| pixels | 64 | digits (BentoML) |" in said and "/metrics: " in said
+
+
+def test_training(project: Project) -> None:
+    said = project.run("python", "-m", "benchmarks.training", "--epochs", "1", "--without", "pytorch")
+    assert re.search(r"default CNN +1\.00 epochs", said) and re.search(r"plain CNN, Keras +1\.00 epochs", said)
+    assert "| test accuracy | unit | default CNN | plain CNN, Keras |" in said
