@@ -24,10 +24,13 @@ SHIPPED = ("serving", "recognition", "records")  # packages that the Bento conta
 REPORT = Path("serving", "report.html")
 ORIGIN = ("run_id", "commit")  # keys of a model's card that tell where it was trained, not what it answers
 VERSION_LENGTH = 16  # hexadecimal digits
+VERIFIED = "verified"  # empty file in a Bento's folder: it is complete, and its answers were right
 
 
 def main() -> None:
     os.environ["BENTOML_HOME"] = str(BENTOML_HOME)
+    import bentoml
+
     registered = read_json(REPORTS / "registered.json")
     champion, models = versions.served(registered["model"])
     packaged = {
@@ -38,13 +41,14 @@ def main() -> None:
         },
     }
     tag = build(packaged, models)
+    verified = Path(bentoml.bentos.get(tag).path, VERIFIED)
     try:
         verify(tag, models)
     except PipelineError:
-        import bentoml
-
-        bentoml.bentos.delete(tag)
+        if not verified.exists():  # a service may run from a Bento that was verified before
+            bentoml.bentos.delete(tag)
         raise
+    verified.touch()
     write_json(REPORTS / "bento.json", {"bento": tag, "dataset": registered["dataset"], **packaged})
     say(f"{tag}: {', '.join(f'{name} {model.version}' for name, model in models.items())}; champion is {champion}")
 
@@ -55,7 +59,7 @@ def store(registered_model: str, model: Model) -> str:
 
     tag = f"{registered_model}-{model.name}:v{model.version}-{model.content_digest[:12]}"
     files = {file: model.folder / file for file in FILES if (model.folder / file).exists()}
-    if not keep(bentoml.models, tag, Path(), files):
+    if not keep(bentoml.models, tag, files):
         labels = {"dataset": model.card["dataset"], "entry": model.name, "version": model.version}
         metadata = {key: model.card[key] for key in ("digest", "run_id", "commit", "metrics", "cost")}
         with bentoml.models.create(tag, labels=labels, metadata=metadata) as stored:
@@ -64,8 +68,8 @@ def store(registered_model: str, model: Model) -> str:
     return tag
 
 
-def keep(items: Any, tag: str, below: Path, files: Mapping[str, Path]) -> bool:
-    """Whether a store of BentoML has an item that holds identical `files` (by relative path) in its folder `below`.
+def keep(items: Any, tag: str, files: Mapping[str, Path]) -> bool:
+    """Whether a store of BentoML has an item with identical `files` (by relative path) in its folder.
 
     `items`: `bentoml.models` or `bentoml.bentos`. Any other item with this tag is deleted: it is incomplete, because
     its creation was killed, or of another registry.
@@ -73,7 +77,7 @@ def keep(items: Any, tag: str, below: Path, files: Mapping[str, Path]) -> bool:
     from bentoml.exceptions import BentoMLException, NotFound
 
     try:
-        folder = Path(items.get(tag).path, below)
+        folder = Path(items.get(tag).path)
         if all((folder / name).is_file() and sha256(folder / name) == sha256(path) for name, path in files.items()):
             return True
     except NotFound:
@@ -102,8 +106,9 @@ def build(packaged: dict[str, Any], models: dict[str, Model]) -> str:
         files = {path.relative_to(context).as_posix(): path for path in context.rglob("*") if path.is_file()}
         version = content_digest(files, models)[:VERSION_LENGTH]
         tag = f"digits:{version}"
-        del files[REPORT.as_posix()]  # its measured times may differ
-        if keep(bentoml.bentos, tag, Path("src"), files):
+        (context / VERIFIED).touch()
+        shipped = {f"src/{name}": path for name, path in files.items() if path != context / REPORT}
+        if keep(bentoml.bentos, tag, {**shipped, VERIFIED: context / VERIFIED}):  # the measured times may differ
             return tag
         write_text(context / REPORT, comparison_page())
         bentoml.build(

@@ -17,8 +17,8 @@ from pipeline.reporting.rendering import render
 
 PLACEHOLDER: Final = "<!-- measurements -->"  # in the templates of the pages
 ROWS: Final = {
-    "cpu_seconds": ("Training (CPU seconds)", "{:,}"),
-    "wall_seconds": ("Training (seconds)", "{:,}"),
+    "cpu_seconds": ("Training (CPU-seconds)", "{:,}"),
+    "wall_seconds": ("Training (seconds of wall time)", "{:,}"),
     "latency_median_us": ("Latency of one image (median, µs)", "{:,.0f}"),
     "latency_p99_us": ("Latency of one image (99th percentile, µs)", "{:,.0f}"),
 }

@@ -56,8 +56,8 @@ def test_make_report_opens_a_copy_with_the_times(
         rows = [row.split("\t") for row in tab.locator("tr").all_inner_texts()]
         assert rows == [
             ["Measurement", "mlp", "cnn"],
-            ["Training (CPU seconds)", "1,226", "–"],
-            ["Training (seconds)", "630", "–"],
+            ["Training (CPU-seconds)", "1,226", "–"],
+            ["Training (seconds of wall time)", "630", "–"],
             ["Latency of one image (median, µs)", "82", "–"],
             ["Latency of one image (99th percentile, µs)", "120", "–"],
         ]
