@@ -41,7 +41,7 @@ def _of_present_model(name: str, file: Path) -> dict[str, Any]:
     """
     try:
         content: dict[str, Any] = read_json(file)
-        return content if content.pop("digest") == sha256(MODELS / name / "model.tflite") else {}
+        return content if content.pop("digest", None) == sha256(MODELS / name / "model.tflite") else {}
     except FileNotFoundError:
         return {}
 

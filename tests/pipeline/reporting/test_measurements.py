@@ -17,7 +17,7 @@ LATENCY = {"latency_median_us": 81.6, "latency_p99_us": 120.2}
 
 @pytest.fixture
 def measured(workspace: Path) -> Path:
-    """`mlp` with all measurements, `cnn` without any, `wide` with those of another model file."""
+    """`mlp` with all measurements, `wide` with those of another model file, `cnn` with a file of an earlier version."""
     for name in ("mlp", "cnn", "wide"):
         (workspace / "models" / name).mkdir(parents=True)
         (workspace / "models" / name / "model.tflite").write_text(name)
@@ -25,6 +25,7 @@ def measured(workspace: Path) -> Path:
     for name in ("mlp", "wide"):
         write_json(workspace / "models" / name / "run.json", {"digest": digest, **RUN})
         write_json(workspace / "evaluations" / name / "latency.json", {"digest": digest, **LATENCY})
+    write_json(workspace / "models" / "cnn" / "run.json", RUN)
     return workspace
 
 
