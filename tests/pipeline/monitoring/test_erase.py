@@ -242,6 +242,23 @@ def interrupt_once(monkeypatch: pytest.MonkeyPatch, module: object, step: str, m
     monkeypatch.setattr(module, step, interrupted)
 
 
+def test_free_pages_and_the_log_of_sqlite_keep_no_deleted_row(stores: Path) -> None:
+    with closing(sqlite3.connect(stores / "digits.db")) as service:  # stays open, and with it the write-ahead log
+        service.execute(
+            "pragma secure_delete = off"
+        )  # Debian's SQLite overwrites deleted rows by default, others do not
+        service.execute("create table former (pixels blob)")
+        service.executemany("insert into former values (?)", [(PICTURES[0],)] * 50)
+        service.commit()
+        service.execute("delete from former")
+        service.commit()
+        service.execute("pragma wal_checkpoint(truncate)").fetchall()
+        assert (stores / "digits.db").read_bytes().count(PICTURES[0]) > 10
+        call("r0", "r1")
+        files = [*stores.glob("digits.db*")]
+        assert not any(picture in path.read_bytes() for path in files for picture in PICTURES)
+
+
 def test_an_export_that_is_not_checked_out_is_cleaned_too(stores: Path) -> None:
     (stores / "data" / "feedback" / "labels.npz").unlink()
     call("r0", "r1")
