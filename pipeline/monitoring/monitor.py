@@ -58,7 +58,8 @@ def main(hours: float | None) -> int:
         ],
     }
     plots = {drift.title(version): chart(version, references[version], window, features) for version in references}
-    figures = {f"{metric['name']} {metric['measure']}": metric for metric in report["figures"]}
+    enough = [metric for metric in report["figures"] if metric["n"] >= metric["minimum"]]  # others vary by chance
+    figures = {f"{metric['name']} {metric['measure']}": metric for metric in enough}
     with database_errors(), engine.begin() as connection:
         connection.execute(database.monitoring.insert().values(time=now, status=report["status"], figures=figures))
     write_json(REPORTS / "monitor.json", report)

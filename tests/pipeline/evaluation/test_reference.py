@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from pipeline.data.splits import Split
 from pipeline.evaluation.features import FEATURES, feature_quantiles, image_features
-from pipeline.evaluation.reference import load_reference, make_reference, save_reference
+from pipeline.evaluation.reference import REFERENCE_FILE, load_reference, make_reference, save_reference
 from pipeline.monitoring import drift
+from recognition.model import FILES
 from tests.conftest import drawn_digits
 
 
@@ -54,6 +55,10 @@ def test_a_reference_is_small_holds_no_picture_and_is_read_as_written(tmp_path: 
         assert np.array_equal(getattr(found, name), getattr(made, name)), name
     other = make_reference(images, Split("mnist", images[::-1], labels), probabilities, made.uncertain)
     assert other.images != made.images
+
+
+def test_services_do_not_carry_the_reference() -> None:
+    assert REFERENCE_FILE not in FILES
 
 
 def test_a_missing_or_damaged_reference_is_none(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def deployed(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         "1": SimpleNamespace(name="cnn", folder=workspace),
         "2": SimpleNamespace(name="cnn", folder=workspace / "x"),
     }
+    versions["4"] = SimpleNamespace(name="mlp", folder=workspace)
     monkeypatch.setattr(logged.tracking, "connect", lambda: None)
     monkeypatch.setattr(logged.versions, "find", lambda registered, number: versions.get(number))
     monkeypatch.setattr(monitor, "log_report", lambda report, plots: None)
@@ -188,6 +189,16 @@ def test_answers_without_a_reference_are_counted_and_named(
     assert {row["version"] for row in report["figures"]} == {"cnn v1"}
     page = (workspace / "reports" / "monitor.html").read_text()
     assert "no: it was registered without a reference" in page and page.count("<svg") == 1
+
+
+def test_effects_of_few_pictures_are_not_published(deployed: Callable[..., None], database_url: str) -> None:
+    images, labels = drawn_digits(30)
+    deployed(images, labels)
+    deployed(255 - images[:5], labels[:5], name="mlp", version="4")  # as right after a promotion
+    assert run() == 0
+    with tracking.open_database().connect() as connection:
+        figures = connection.execute(sql.select(database.monitoring.c.figures)).scalar_one()
+    assert "mean_intensity.cnn.v1 mean difference" in figures and not any("mlp" in name for name in figures)
 
 
 @pytest.mark.parametrize("moment", ["load_references", "compare_disagreement"])
