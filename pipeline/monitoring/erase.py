@@ -7,6 +7,7 @@ interrupted one.
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ import sqlalchemy as sql
 from filelock import FileLock, Timeout
 
 from pipeline.console import PipelineError, run_main, say
+from pipeline.data.idx import RAW_FILES, read_raw
 from pipeline.monitoring import copies
 from pipeline.monitoring.copies import Pictures
 from pipeline.monitoring.feedback import EXPORTS, export
@@ -74,15 +76,23 @@ def read_pictures(engine: sql.Engine, requests: Sequence[str]) -> Pictures:
 def clean_training_data(pictures: Pictures) -> bool:
     """Delete pictures from exported corrections, prepared images and DVC's cache. Returns whether they were there.
 
-    First the exports, from which the others are built.
+    First the exports, from which the others are built. A file that holds a picture only because it is a published image
+    is kept.
     """
     found = [remove_corrections(FEEDBACK / name, pictures) for name in EXPORTS]
-    cache = Path(dvc("cache", "dir").strip())
+    cache, own = Path(dvc("cache", "dir").strip()), pictures - published_images()
     folders = (FEEDBACK, PREPARED, cache, ROOT / ".dvc" / "tmp" / "exps")  # the last: queued experiments of DVC
-    deleted = [path for folder in folders for path in copies.delete(folder, pictures)]
+    deleted = [path for folder in folders for path in copies.delete(folder, own)]
     for path in deleted:
         say(f"deleted: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
     return any(found) or bool(deleted)
+
+
+def published_images() -> Pictures:
+    """Returns the pixels of the raw training and test images; nothing if they are missing."""
+    with suppress(PipelineError):
+        return {image.tobytes() for split in RAW_FILES for image in read_raw(split)[0]}
+    return set()
 
 
 def remove_corrections(path: Path, pictures: Pictures) -> bool:

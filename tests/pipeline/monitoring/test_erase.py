@@ -19,6 +19,7 @@ from PIL import Image
 
 from pipeline import tracking
 from pipeline.console import PipelineError
+from pipeline.data.idx import RAW_FILES, write_idx
 from pipeline.data.splits import Split, save_split
 from pipeline.files import write_text
 from pipeline.monitoring import copies, erase, feedback
@@ -264,6 +265,17 @@ def test_an_export_that_is_not_checked_out_is_cleaned_too(stores: Path) -> None:
     call("r0", "r1")
     assert places(PICTURES, stores) == set()
     assert (stores / "data" / "feedback" / "labels.npz").exists()
+
+
+def test_files_with_published_images_are_kept(stores: Path) -> None:
+    images, labels = drawn_digits(1)  # a user sent a published image
+    for split in RAW_FILES:
+        for name, content in zip(RAW_FILES[split], (images[:1], labels[:1]), strict=True):
+            write_idx(stores / "data" / "raw" / name, content)
+    save_split("test", Split("mnist", images[:1], labels[:1]))
+    call("r0", "r1")
+    assert places(PICTURES[:1], stores / "data" / "prepared") == {"test.npz"}
+    assert places(PICTURES[1:], stores) == set()  # train.npz also held the other picture
 
 
 def test_rests_of_killed_writes_are_deleted(stores: Path) -> None:
