@@ -3,6 +3,7 @@
 BentoML's supervisor process also imports this module. To save its memory, functions import NumPy, models and routes.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from serving.answers import IdentifiedAnswer, PixelsAnswer
 from serving.settings import read_settings
 
 SETTINGS = read_settings()
-REQUIREMENTS = [
-    line for line in Path(__file__).with_name("requirements.txt").read_text().splitlines() if not line.startswith("#")
-]
+LOCK = Path(__file__).with_name("requirements.txt").read_text()
+# Without hashes: BentoML adds itself without one, and pip wants one for all packages or none. `make image` uses LOCK.
+REQUIREMENTS = re.findall(r"^\S+==.*?(?= \\$)", LOCK, re.MULTILINE)
 
 
 class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]

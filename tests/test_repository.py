@@ -29,21 +29,29 @@ def tracked() -> list[Path]:
 
 def pins(name: str) -> dict[str, str]:
     lines = (REPOSITORY / name).read_text().splitlines()
-    return dict(line.split(" ;")[0].split("==") for line in lines if re.match(r"^[a-zA-Z0-9_.-]+==", line))
+    return dict(re.split(" [;\\\\]", line)[0].split("==") for line in lines if re.match(r"^[a-zA-Z0-9_.-]+==", line))
 
 
-def test_every_requirement_is_pinned_and_no_index_is_named() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt", "serving/requirements.txt"):
-        lines = [
-            line for line in (REPOSITORY / name).read_text().splitlines() if line and not line.lstrip().startswith("#")
-        ]
-        assert all(re.match(r"^[a-zA-Z0-9_.\[\]-]+==[^ ]+( ;.*)?$", line) for line in lines), name
+LOCKS = ("requirements.txt", "requirements-dev.txt", "serving/requirements.txt")
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_requirement_is_pinned_with_hashes_and_no_index_is_named(name: str) -> None:
+    lines = (REPOSITORY / name).read_text().replace("\\\n", "").splitlines()
+    lines = [line for line in lines if line and not line.lstrip().startswith("#")]
+    pattern = re.compile(r"^[a-zA-Z0-9_.\[\]-]+==[^ ]+( ; [^\\]+?)?( +--hash=sha256:[0-9a-f]{64})+$")
+    assert len(lines) > 50 and [line for line in lines if not pattern.match(line)] == []
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_has_what_its_list_names(name: str) -> None:
+    listed = (REPOSITORY / name).with_suffix(".in").read_text()
+    names = {line.lower().replace("_", "-") for line in re.findall(r"^[a-zA-Z0-9_.-]+", listed, re.MULTILINE)}
+    assert names - {"-c", "-r"} <= pins(name).keys()
 
 
 def test_the_three_lists_agree() -> None:
-    run, dev, serving = (
-        pins(name) for name in ("requirements.txt", "requirements-dev.txt", "serving/requirements.txt")
-    )
+    run, dev, serving = map(pins, LOCKS)
     assert run.items() <= dev.items()
     assert serving.items() <= run.items()
 
