@@ -12,6 +12,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV_VERSION := 0.13.8
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes
 PYTEST ?=
 WORKERS ?= 2
 
@@ -22,7 +23,7 @@ run: setup ## install, run the pipeline, and serve the page (HOST=, PORT=)
 	@python -m pipeline.data.fallback
 	@dvc repro
 	@python -m pipeline.deployment.check || dvc repro --single-item --force register package
-	@DIGITS_LOG_PREDICTIONS=$${DIGITS_LOG_PREDICTIONS:-true} python -m pipeline.deployment.serve --host $(HOST) --port $(PORT)
+	@DIGITS_LOG_PREDICTIONS=$${DIGITS_LOG_PREDICTIONS:-true} digits serve --host "$(HOST)" --port "$(PORT)"
 
 test: .venv/.dev ## install the test requirements and run all tests (PYTEST="-k name" selects some)
 	@$(run_tests)
@@ -45,7 +46,7 @@ python -m pytest --alone=only $(COVERAGE) $(PYTEST) || alone=$$?; \
 case $$parallel$$alone in 00 | 05 | 50) ;; *) exit 1 ;; esac
 endef
 
-setup: .venv/.run ## create .venv and install the pinned requirements
+setup: .venv/.run .venv/.project ## create .venv and install the pinned requirements
 
 repro: setup ## run the stages whose code, data or parameters changed
 	@dvc repro
@@ -56,15 +57,14 @@ long: setup ## run the pipeline with a 30-minute training of the CNN (profiles/l
 
 sweep: setup ## search hyperparameters (sweep: in params.yaml); further or parallel runs continue the same search
 	@dvc repro prepare
-	@python -m pipeline.training.sweep
+	@digits sweep
 
 references: setup ## train published reference models and update docs/references.json and .md (NAMES= selects some)
 	@dvc repro validate
-	@python -m pipeline.training.references $(NAMES)
+	@digits references $(NAMES)
 
 serve: setup ## serve the current champion with the latest Bento (HOST=, PORT=)
-	@python -m pipeline.registry.handover
-	@python -m pipeline.deployment.serve --host $(HOST) --port $(PORT)
+	@digits serve --host "$(HOST)" --port "$(PORT)"
 
 image: setup ## build a container image of the current champion with docker or podman (BASE_IMAGE=)
 	@python -m pipeline.deployment.image --base-image $(BASE_IMAGE)
@@ -73,31 +73,31 @@ retrain: setup ## retrain as the schedule does: corrections, pipeline, gate, han
 	@python -m pipeline.deployment.retrain
 
 promote: setup ## promote a registered version to champion (VERSION=; REASON= overrides the gate)
-	@python -m pipeline.registry.promotion promote
+	@digits promote --reason "$$REASON" -- "$$VERSION"
 
 rollback: setup ## restore the previous champion; a second call undoes the first (REASON=)
-	@python -m pipeline.registry.promotion rollback
+	@digits rollback --reason "$$REASON"
 
 champions: setup ## show the promotion history
-	@python -m pipeline.registry.promotion champions
+	@digits champions
 
-# Folder through which promotions reach a running service
-run serve retrain promote rollback: export DIGITS_MODEL_DIR ?= $(CURDIR)/served
+# Folder through which promotions reach a running service; the default of `digits` is the same
+run retrain: export DIGITS_MODEL_DIR ?= $(CURDIR)/served
 
-monitor: setup ## check logged requests for drift (reports/monitor.html); schedules read the status of the Python command
-	@python -m pipeline.monitoring.monitor
+monitor: setup ## check logged requests for drift (reports/monitor.html); schedules read the status of `digits monitor`
+	@digits monitor
 
 feedback: setup ## export accepted corrections as training data
-	@python -m pipeline.monitoring.feedback
+	@digits feedback
 
 review: setup ## accept or reject corrections that need a review
-	@python -m pipeline.monitoring.review
+	@digits review
 
 mlflow: setup ## start the MLflow UI: experiments, runs, model registry (MLFLOW_PORT=)
-	@python -m pipeline.tracking --port $(MLFLOW_PORT)
+	@digits mlflow --port "$(MLFLOW_PORT)"
 
 report: setup ## open the comparison report, with the times measured on this machine, in a browser
-	@python -m pipeline.reporting.measurements
+	@digits report
 
 docs: .venv/.dev ## render learn/mathematics.md and learn/course.md as PDF
 	@python learn/build.py
@@ -110,11 +110,12 @@ benchmark-serving: setup .venv/benchmarks/.done ## compare the service's speed w
 	@.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/benchmarks/bin/python -r benchmarks/requirements.txt
 	@touch $@
 
-lint: .venv/.dev ## check style, formatting, types, import contracts and schemas
+lint: .venv/.dev ## check style, formatting, types, import contracts, dependencies and schemas
 	@ruff check .
 	@ruff format --check .
 	@mypy
 	@lint-imports --no-logo
+	@deptry .
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
@@ -122,8 +123,9 @@ format: .venv/.dev ## format the code
 	@ruff check --fix --quiet . ; ruff format --quiet .
 
 lock: .venv/.dev ## recompile requirements*.txt from requirements*.in
-	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url -o requirements.txt requirements.in
-	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url -o requirements-dev.txt requirements-dev.in
+	@uv pip compile $(LOCK_OPTIONS) -o requirements.txt requirements.in
+	@uv pip compile $(LOCK_OPTIONS) -o requirements-dev.txt requirements-dev.in
+	@uv pip compile $(LOCK_OPTIONS) --no-annotate -o serving/requirements.txt serving/requirements.in
 
 clean: ## remove generated files; keeps the registry, the prediction log and the downloaded data
 	@rm -rf models evaluations data/prepared data/derived .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
@@ -150,6 +152,12 @@ endef
 .venv/.run: requirements.txt | .venv/bin/uv
 	$(call install,requirements.txt)
 
-.venv/.dev: requirements-dev.txt | .venv/bin/uv
+.venv/.dev: requirements-dev.txt | .venv/bin/uv .venv/.project
 	$(call install,requirements-dev.txt)
 	@touch .venv/.run
+
+# The command `digits`. Not into an environment that this folder links to: it belongs to another clone.
+.venv/.project: pyproject.toml | .venv/bin/uv
+	@test -L .venv || { echo "installing digits"; \
+		{ .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable . \
+			|| .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; } && touch $@; }

@@ -9,8 +9,9 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
 from markdown_it import MarkdownIt
 
 FOLDER = Path(__file__).resolve().parent
@@ -37,24 +38,18 @@ RENDER = """() => document.querySelectorAll('.tex').forEach(element => {
 })"""
 
 
-@click.command()
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=FOLDER / "mathematics.pdf",
-    show_default="learn/mathematics.pdf",
-    help="PDF file to write.",
-)
-def main(output: Path) -> None:
+def main(
+    output: Annotated[Path, typer.Option(dir_okay=False, help="PDF file to write.")] = FOLDER / "mathematics.pdf",
+) -> None:
     """Print learn/mathematics.md and learn/course.md as one PDF."""
     browser = find_browser()
     body = "".join(chapter((FOLDER / name).read_text(encoding="utf-8")) for name in SOURCES)
     write_pdf(document(body), output, browser)
-    click.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
+    print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
 
 
 def find_browser() -> str:
-    """Return the path of the browser. Raises ClickException with the missing Debian packages."""
+    """Return the path of the browser. Exits with the missing Debian packages."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     requirements = {
         "chromium": browser,
@@ -62,7 +57,7 @@ def find_browser() -> str:
         "fonts-lmodern": FONT.exists(),
     }
     if missing := [package for package, found in requirements.items() if not found]:
-        raise click.ClickException(f"required packages are missing; on Debian run: apt-get install {' '.join(missing)}")
+        raise SystemExit(f"error: required packages are missing; on Debian run: apt-get install {' '.join(missing)}")
     return str(browser)
 
 
@@ -140,11 +135,11 @@ def write_pdf(page: str, output: Path, browser: str) -> None:
         tab.goto(path.as_uri())
         tab.evaluate(RENDER)
         if missing := tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)"):
-            raise click.ClickException(f"figures are missing: {', '.join(missing)}")
+            raise SystemExit(f"error: figures are missing: {', '.join(missing)}")
         tab.evaluate("document.fonts.ready.then(() => 0)")
         tab.pdf(path=output, prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
         chromium.close()
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -2,9 +2,10 @@
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
-import click
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -37,9 +38,7 @@ def shifted_accuracy(
     return float(np.mean(accuracies))
 
 
-@click.command()
-@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
-def main(names: tuple[str, ...]) -> None:
+def main(names: Annotated[list[str], typer.Argument(metavar="MODEL...")]) -> None:
     """Print the accuracy of each MODEL for shifts from 0 to 6 pixels, as CSV."""
     validation = load_split("val")
     say("model,pixels,accuracy")

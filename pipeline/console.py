@@ -3,11 +3,21 @@
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
-import click
+import typer
 from rich.console import Console
 from rich.progress import Progress
+
+from pipeline.paths import DVC_FOLDERS
+
+WRONG_ARGUMENTS, INTERRUPTED = 2, 130  # exit statuses
+PROGRAMS = {  # that a command starts by name, and how to get them
+    "dvc": "activate the environment with: source .venv/bin/activate (make setup creates it)",
+    "git": "install it, for example with: apt-get install git",
+}
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 QUIET_LIBRARIES = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -30,26 +40,54 @@ class PipelineError(Exception):
     """An error that the user can fix. Each line names the problem, the expected value and the remedy."""
 
 
-def run_main(main: Callable[..., Any], error_status: int = 1) -> None:
-    """Run a click command, or a stage's `main` with the command-line arguments, and exit with its status.
+def run_main(main: Callable[..., Any], error_status: int = 1) -> NoReturn:
+    """Run `main` with the arguments of the command line, which its signature defines, and exit with its status.
 
-    A PipelineError prints its message without a traceback and exits with `error_status`.
+    See `run_app` for errors.
+    """
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command()(main)
+    run_app(app, error_status)
+
+
+def run_app(app: typer.Typer, error_status: int = 1) -> NoReturn:
+    """Run a command-line application and exit with the status that its command returns (None: 0).
+
+    Errors that the user can fix print one line each, without a traceback: a PipelineError and a file that is missing
+    or cannot be used exit with `error_status`, wrong arguments with 2, Ctrl-C with 130.
     """
     try:
-        status = main.main(standalone_mode=False) if isinstance(main, click.Command) else main(*sys.argv[1:])
+        status = app(standalone_mode=False)
     except PipelineError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        raise SystemExit(error_status) from None
+        fail(str(error), error_status)
     except FileNotFoundError as error:
-        print(f"error: {error.filename} is missing; create it with: dvc repro", file=sys.stderr)
-        raise SystemExit(error_status) from None
-    except click.ClickException as error:
-        error.show()
-        raise SystemExit(error.exit_code) from None
-    except (KeyboardInterrupt, click.Abort):
-        raise SystemExit(130) from None
-    raise SystemExit(status or 0)
+        fail(describe_missing(error), error_status)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        fail(f"{error.filename} cannot be used: {error.strerror}", error_status)
+    except typer.TyperException as error:
+        hint = "; --help shows the usage" if error.exit_code == WRONG_ARGUMENTS else ""
+        fail(" ".join(error.format_message().split()).rstrip(".") + hint, error.exit_code)
+    except typer.Abort:  # the end of standard input at a question
+        raise SystemExit(INTERRUPTED) from None
+    raise SystemExit(status or 0)  # Typer returns 130 after Ctrl-C
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """Print each line of an error message and exit."""
+    for line in message.splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    raise SystemExit(status) from None
+
+
+def describe_missing(error: FileNotFoundError) -> str:
+    """Returns what is missing, a program or a file, and the remedy."""
+    name = str(error.filename)
+    if name in PROGRAMS:
+        return f"the program {name} is not on PATH; {PROGRAMS[name]}"
+    made_by_dvc = any(Path(name).absolute().is_relative_to(folder) for folder in DVC_FOLDERS)
+    return f"{name} is missing" + ("; create it with: dvc repro" if made_by_dvc else "")
 
 
 def say(line: str) -> None:

@@ -23,6 +23,7 @@ TEMPLATES = ROOT / "pipeline" / "reporting" / "templates"
 REFERENCES = ROOT / "docs" / "references.json"
 QUICK_REFERENCES = REPORTS / "references-quick.json"
 PROFILES = ROOT / "profiles"
+DVC_FOLDERS = (RAW, PREPARED, DERIVED, MODELS, EVALUATIONS, REPORTS)  # outputs of the stages
 
 BENTOML_HOME = ROOT / ".bentoml"
 

@@ -7,13 +7,13 @@ import logging
 import os
 import re
 import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import sqlalchemy as sql
 from filelock import FileLock
 
@@ -149,15 +149,13 @@ def git_commit() -> str:
         return "unknown"
 
 
-@click.command()
-@click.option("--port", default=5000, show_default=True, help="TCP port to listen on.")
-def main(port: int) -> None:
+def main(port: int = 5000) -> None:
     """Start the MLflow UI."""
     connect()
     say(f"\n  MLflow at http://localhost:{port}   (Ctrl-C stops)\n")
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # saves an unused process with 240 MB
-    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    os.execvp(command[0], [*command, "--backend-store-uri", tracking_uri()])  # noqa: S606
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    os.execv(command[0], [*command, "--backend-store-uri", tracking_uri()])  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from recognition import __version__
 from recognition.answers import Answer
 
 if TYPE_CHECKING:  # BentoML's supervisor process imports this module only for the types
@@ -77,6 +78,7 @@ class ModelCard(BaseModel):
 class ModelsAnswer(BaseModel):
     """What is served."""
 
+    service_version: str = Field(description="version of this project", examples=["0.1.0"])
     dataset: str
     classes: list[str]
     champion: str
@@ -129,4 +131,5 @@ def describe(models: Models) -> dict[str, Any]:
     """The body of `GET /model`."""
     keys = ModelCard.model_fields.keys() - {"version"}
     cards = {name: {"version": m.version, **{key: m.card[key] for key in keys}} for name, m in models.by_name.items()}
-    return {"dataset": models.dataset, "classes": models.classes, "champion": models.champion, "models": cards}
+    names = {"dataset": models.dataset, "classes": models.classes, "champion": models.champion}
+    return {"service_version": __version__, **names, "models": cards}

@@ -4,10 +4,10 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import click
 import requests
+import typer
 from requests.adapters import HTTPAdapter
 from rich.console import Console
 from rich.table import Table
@@ -22,16 +22,20 @@ RETRIES = Retry(
 )  # fmt: skip
 
 
-@click.command()
-@click.argument("pictures", nargs=-1, required=True)
-@click.option("--url", default="http://localhost:3000", show_default=True, help="Address of the service.")
-@click.option("--key", envvar="DIGITS_API_KEY", help="API key, if the service needs one.  [default: DIGITS_API_KEY]")
-@click.option("--model", default="champion", show_default=True, help="Name of the model.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per picture instead of a table.")
-def main(pictures: tuple[str, ...], url: str, key: str | None, model: str, as_json: bool) -> None:
+class ClientError(typer.TyperException):
+    """There is no picture, no service, another service, or the key is wrong."""
+
+
+def main(
+    pictures: list[str],
+    url: str = "http://localhost:3000",
+    key: Annotated[str, typer.Option(envvar="DIGITS_API_KEY")] = "",
+    model: str = "champion",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture.")] = False,
+) -> int:
     """Recognise the digits in PICTURES: files, folders, or - for a picture on standard input.
 
-    The exit status is 0 if the service answered all pictures, otherwise 1.
+    Returns the exit status: 0 if the service answered all pictures, otherwise 1.
     """
     url, failed = url.rstrip("/"), False
     table = Table("picture", "digit", "confidence", "model", "note", box=None, header_style="bold", pad_edge=False)
@@ -48,41 +52,41 @@ def main(pictures: tuple[str, ...], url: str, key: str | None, model: str, as_js
                 answer = predict(session, url, model, content)
             failed |= "error" in answer
             if as_json:
-                click.echo(json.dumps({"file": name, **answer}))
+                print(json.dumps({"file": name, **answer}), flush=True)
             else:
                 table.add_row(Text(name, overflow="fold"), *cells(answer))
     if not as_json:
         Console(width=None if sys.stdout.isatty() else 200).print(table)
-    sys.exit(1 if failed else 0)
+    return 1 if failed else 0
 
 
-def find_files(pictures: tuple[str, ...]) -> Iterator[str]:
-    """Yields names of files, also of those inside folders. Raises ClickException for a folder without pictures."""
+def find_files(pictures: list[str]) -> Iterator[str]:
+    """Yields names of files, also of those inside folders. Raises ClientError for a folder without pictures."""
     for name in pictures:
         if name == "-" or not Path(name).is_dir():
             yield name
             continue
         found = sorted(file for file in Path(name).rglob("*") if file.suffix.lower() in SUFFIXES)
         if not found:
-            raise click.ClickException(f"{name} has no PNG, JPEG, WebP, BMP or GIF in it")
+            raise ClientError(f"{name} has no PNG, JPEG, WebP, BMP or GIF in it")
         yield from map(str, found)
 
 
 def predict(session: requests.Session, url: str, model: str, content: bytes) -> dict[str, Any]:
     """The service's answer to a picture, or its `error`.
 
-    Raises ClickException if there is no service, another service, or a wrong key.
+    Raises ClientError if there is no service, another service, or a wrong key.
     """
     try:
         response = session.post(f"{url}/predict", params={"model": model}, data=content, timeout=60)
         answer: dict[str, Any] = response.json()
     except requests.JSONDecodeError:
-        raise click.ClickException(f"{url} answers {response.status_code} without JSON; is it the service?") from None
+        raise ClientError(f"{url} answers {response.status_code} without JSON; is it the service?") from None
     except requests.RequestException as error:
         reason = f"no answer from {url} ({type(error).__name__})"
-        raise click.ClickException(f"{reason}; start the service with `make serve`, or set --url") from None
+        raise ClientError(f"{reason}; start the service with: digits serve, or set --url") from None
     if response.status_code == 401:
-        raise click.ClickException(f"{answer['error']} (--key, or DIGITS_API_KEY)")
+        raise ClientError(f"{answer['error']} (--key, or DIGITS_API_KEY)")
     return answer
 
 
@@ -96,4 +100,10 @@ def cells(answer: dict[str, Any]) -> tuple[str | Text, ...]:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m serving.client")
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command()(main)
+    try:
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as error:
+        print(f"error: {error.format_message()}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,9 +1,10 @@
 """Train the NumPy network on the prepared images and track the run in MLflow: python -m learn.from_scratch"""
 
 import time
+from typing import Annotated
 
-import click
 import numpy as np
+import typer
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from threadpoolctl import threadpool_limits
 
@@ -15,35 +16,26 @@ from pipeline.console import PipelineError, progress, run_main, say
 from pipeline.data.splits import Split, load_split
 
 
-@click.command()
-@click.option(
-    "--hidden",
-    type=click.IntRange(1),
-    multiple=True,
-    default=[256],
-    show_default=True,
-    help="Number of neurons in a hidden layer. Repeat the option for several layers.",
-)
-@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True, help="Number of training epochs.")
-@click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True, help="Images per mini-batch.")
-@click.option(
-    "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
-    default=0.002,
-    show_default=True,
-    help="Initial learning rate of Adam. It falls linearly to 0.",
-)
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the random numbers.")
-def main(hidden: tuple[int, ...], epochs: int, batch_size: int, learning_rate: float, seed: int) -> None:
+def main(
+    hidden: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Neurons in a hidden layer; repeat it for several layers. Default: 256."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Number of training epochs.")] = 10,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per mini-batch.")] = 128,
+    learning_rate: Annotated[float, typer.Option(min=1e-9, help="Of Adam at first; it falls linearly to 0.")] = 0.002,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")] = 1,
+) -> None:
     """Train a multilayer perceptron in NumPy only and print its test accuracy."""
     import mlflow
 
+    hidden = hidden or [256]
     training, validation, test = (load_split(name) for name in ("train", "val", "test"))
     tags = {"model": "mlp-from-scratch", "dataset": training.dataset, "data_digest": training.digest()}
     with tracking.run(training.dataset, "mlp-from-scratch", tags):
         mlflow.log_params(
             {
-                "hidden": hidden,
+                "hidden": tuple(hidden),
                 "epochs": epochs,
                 "batch_size": batch_size,
                 "learning_rate": learning_rate,

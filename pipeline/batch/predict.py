@@ -4,18 +4,18 @@ Predictions are written in parts beside the output file, each of them complete o
 resumes.
 """
 
+import json
 import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.batch.sources import PART_SIZE, Part, Source, open_source, read_digit
-from pipeline.console import PipelineError, progress, run_main, say
+from pipeline.console import AsJson, PipelineError, progress, run_main, say
 from pipeline.files import read_json, replacing, sha256, write_json
 from recognition.answers import Answer
 from recognition.decoding import ImageError
@@ -33,26 +33,29 @@ COLUMNS: Final = (  # after the column that names the picture: `file` or `row`
 )
 
 
-@click.command()
-@click.argument("pictures", type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), default="predictions.parquet", show_default=True)
-@click.option("--model", type=click.Path(path_type=Path), help="A model.tflite to use instead of the champion.")
-@click.option("--column", help="The Parquet column to read.  [default: image, or else pixels]")
-def main(pictures: Path, output: Path, model: Path | None, column: str | None) -> None:
+def main(
+    pictures: Path,
+    output: Path = Path("predictions.parquet"),
+    model: Path | None = None,
+    column: str | None = None,
+    as_json: AsJson = False,
+) -> None:
     """Predict the digit in each of PICTURES and write a Parquet file, without a server.
 
     PICTURES is a folder, searched with its subfolders for PNG, JPEG, WebP, BMP and GIF files, or a Parquet file with a
     column of encoded pictures or of lists of 784 pixels (28 rows of 28, 0..255, ink bright). The output has one row for
     each, in order. The column `error` explains why a picture could not be read. Interrupted runs resume.
+
+    `model` is a model.tflite to use instead of the champion, `column` the Parquet column (default: image, or pixels).
     """
     source = open_source(pictures, column)
     try:
-        predict(source, load_file(model) if model else load_champion(), output)
+        predict(source, load_file(model) if model else load_champion(), output, as_json)
     except DamagedModel as error:
         raise PipelineError(str(error)) from None
 
 
-def predict(source: Source, model: Model, output: Path) -> None:
+def predict(source: Source, model: Model, output: Path, as_json: bool = False) -> None:
     """Write a prediction for every picture of `source` to `output`; resume an interrupted run with the same plan."""
     parts = output.with_name(f"{output.name}.parts")
     resume(parts, {"input": source.identity, "model": [model.digest, model.name, model.version], "part": PART_SIZE})
@@ -75,6 +78,10 @@ def predict(source: Source, model: Model, output: Path) -> None:
     shutil.rmtree(parts)
     columns = pq.ParquetFile(output).read(columns=["reason", "error"])
     uncertain, errors = (len(column) - column.null_count for column in columns)
+    counts = {"pictures": source.count, "uncertain": uncertain, "errors": errors}
+    if as_json:
+        say(json.dumps({"output": str(output), **counts, "model": model.name, "version": model.version}))
+        return
     name = model.name if model.version is None else f"{model.name} {model.version}"
     say(f"{output}: {source.count:,} predictions by {name}, {uncertain:,} uncertain, {errors:,} unreadable pictures")
 

@@ -7,8 +7,9 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
 
 from pipeline.console import PipelineError, run_main, say
 from pipeline.files import read_json, sha256, write_json
@@ -19,10 +20,7 @@ FOLDERS = ("mlartifacts", ".bentoml", ".dvc/cache", "data/feedback")
 LIST = "backup.json"  # checksums; written last, so that a folder without it is an incomplete backup
 
 
-@click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--restore", is_flag=True, help="Restore the stores from FOLDER. Stop all services first.")
-def main(folder: Path, restore: bool) -> None:
+def main(folder: Path, restore: Annotated[bool, typer.Option("--restore")] = False) -> None:
     """Save the embedded stores to a new FOLDER, or restore them from it."""
     if restore:
         restore_stores(folder, checkout())

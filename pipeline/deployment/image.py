@@ -11,31 +11,32 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-import click
+import typer
 
 from pipeline.console import PipelineError, run_main, say
 from pipeline.files import read_json
 from pipeline.paths import BENTOML_HOME, REPORTS, ROOT
 from pipeline.registry import versions
+from recognition import __version__
 
 PYTHON: Final = "3.11"  # of the base image; bytecode and wheels are specific to a minor version
 GLIBC: Final = "2_28"  # the oldest C library that the wheels support: Debian 10 or newer
 LOG_LINES: Final = 15  # shown of a failed command
 
 
-@click.command()
-@click.option("--base-image", default="python:3.11-slim", show_default=True, help="Image with Python 3.11 as python3.")
-@click.option("--name", default="digits", show_default=True, help="Name of the image.")
-def main(base_image: str, name: str) -> None:
+def main(
+    base_image: Annotated[str, typer.Option(help="Image with Python 3.11 as python3.")] = "python:3.11-slim",
+    name: Annotated[str, typer.Option(help="Name of the image.")] = "digits",
+) -> None:
     """Build an image of the current champion's Bento. The tags are `latest` and the Bento's version."""
     packaged = current_bento()
     version = packaged["bento"].split(":")[1]
     builder = engine()
     pull(builder, base_image)
     options = ["--build-arg", f"BASE_IMAGE={base_image}", "--tag", f"{name}:latest", "--tag", f"{name}:{version}"]
-    options += ["--label", f"org.opencontainers.image.version={version}"]
+    options += ["--label", f"org.opencontainers.image.version={version}", "--label", f"digits.version={__version__}"]
     options += ["--format", "docker"] if builder == "podman" else []  # the OCI format has no health check
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
@@ -43,7 +44,7 @@ def main(base_image: str, name: str) -> None:
         for file in ("Containerfile", "ready.py"):
             shutil.copy(ROOT / "deploy" / file, context)
         copy_bento(packaged, context / "bento")
-        install(context / "bento" / "env" / "python" / "requirements.txt", context / "packages")
+        install(context / "bento" / "src" / "serving" / "requirements.txt", context / "packages")
         for path in context.rglob("*"):  # the image runs as another user
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         options += ["--file", str(context / "Containerfile"), str(context)]
@@ -100,10 +101,10 @@ def copy_bento(packaged: dict[str, Any], bento: Path) -> None:
 
 
 def install(requirements: Path, packages: Path) -> None:
-    """Install the service's packages for Linux on this machine's architecture, with the repository's versions."""
+    """Install the service's packages for Linux on this machine's architecture. `requirements` has their hashes."""
     machine = {"arm64": "aarch64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())
     common = ["install", "--quiet", "--target", str(packages), "--only-binary", ":all:", "--python-version", PYTHON]
-    common += ["--constraint", str(ROOT / "requirements.txt"), "--requirement", str(requirements)]
+    common += ["--require-hashes", "--requirement", str(requirements)]
     # As in the Makefile: uv is faster, pip is the fallback if uv cannot reach the configured package index
     uv = [str(Path(sys.executable).with_name("uv")), "pip", *common, "--link-mode", "copy"]
     uv += ["--python-platform", f"{machine}-manylinux_{GLIBC}"]

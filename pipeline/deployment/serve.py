@@ -4,8 +4,6 @@ import os
 import signal
 import socket
 
-import click
-
 from pipeline.console import PipelineError, run_main, say
 from pipeline.deployment.bento_server import start, stop, wait_until_ready
 from pipeline.files import read_json
@@ -17,10 +15,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104  (the user's choice)
 
 
-@click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=3000, show_default=True, help="TCP port to listen on.")
-def main(host: str, port: int) -> None:
+def main(host: str = "127.0.0.1", port: int = 3000) -> None:
     """Serve the latest Bento until Ctrl-C."""
     tag = read_json(REPORTS / "bento.json")["bento"]
     check_free(host, port)
@@ -46,7 +41,7 @@ def main(host: str, port: int) -> None:
 def describe_access(host: str) -> str:
     """Returns a sentence on who can access the service."""
     if host in LOOPBACK:
-        return "Only this machine can access the service. HOST=0.0.0.0 opens it to other machines."
+        return "Only this machine can access the service. --host 0.0.0.0 opens it to other machines."
     if os.environ.get("DIGITS_API_KEY"):
         return "Other machines can access the service with the key in DIGITS_API_KEY."
     return "Other machines can access the service without a key. Set DIGITS_API_KEY to require one."
@@ -59,7 +54,8 @@ def check_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise PipelineError(f"cannot listen on {host}:{port} ({error.strerror}); choose another: PORT=") from None
+            reason = f"cannot listen on {host}:{port} ({error.strerror})"
+            raise PipelineError(f"{reason}; choose another port: --port, or make serve PORT=") from None
 
 
 if __name__ == "__main__":

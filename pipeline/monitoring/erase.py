@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import click
 import numpy as np
 import sqlalchemy as sql
 from filelock import FileLock, Timeout
@@ -31,9 +30,7 @@ POSTGRESQL = (
 )
 
 
-@click.command()
-@click.argument("request_ids", nargs=-1, required=True, metavar="ID...")
-def main(request_ids: tuple[str, ...]) -> None:
+def main(request_ids: list[str]) -> None:
     """Delete all stored data of the requests with these ids. The id is the `request_id` of the answer.
 
     The command lists what it cannot reach. An interrupted call is completed by a second one.

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import click
 import numpy as np
 import pandas as pd
 
@@ -33,10 +32,8 @@ STATUS_TEXTS = ("as in training", "drift", "too little data")
 EXIT_STATUSES = (0, 10, 11)  # not 1 and 2, with which errors and wrong usage end: an error must not look like drift
 
 
-@click.command()
-@click.option("--hours", type=float, help="Hours to look back, instead of monitor.hours in params.yaml.")
-def main(hours: float | None) -> int:
-    """Check the logged requests for drift."""
+def main(hours: float | None = None) -> int:
+    """Check the logged requests of the last `hours` (default: monitor.hours in params.yaml) for drift."""
     settings = load_params().monitor
     name = read_json(REPORTS / "registered.json")["dataset"]
     dataset, engine = load_dataset(name), tracking.open_database()

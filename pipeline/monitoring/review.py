@@ -1,9 +1,10 @@
 """`make review`: a person accepts or rejects the labels that need a review."""
 
 from datetime import UTC, datetime
+from typing import Annotated
 
-import click
 import sqlalchemy as sql
+import typer
 
 from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
@@ -18,18 +19,16 @@ from records.promotions import who
 SHADES = " ░▒▓█"
 
 
-@click.command()
-@click.option("--list", "list_only", is_flag=True, help="List the labels and exit.")
-@click.option("--accept", multiple=True, type=int, metavar="ID", help="Accept the label with this id.")
-@click.option("--reject", multiple=True, type=int, metavar="ID", help="Reject the label with this id.")
-def main(list_only: bool, accept: tuple[int, ...], reject: tuple[int, ...]) -> None:
-    """Accept or reject labels that need a review. Without options, ask for each label."""
+def main(
+    list_only: Annotated[bool, typer.Option("--list")] = False,
+    accept: list[int] | None = None,
+    reject: list[int] | None = None,
+) -> None:
+    """Accept or reject labels that need a review, named by their ids. Without options, ask for each label."""
     engine, pending = open_database(), pending_labels()
-    decisions = dict.fromkeys(accept, True) | dict.fromkeys(reject, False)
+    decisions = dict.fromkeys(accept or (), True) | dict.fromkeys(reject or (), False)
     if unknown := sorted(decisions.keys() - {label_id for label_id, _, _ in pending}):
-        raise PipelineError(
-            f"no label with id {unknown[0]} needs a review; list them with: python -m pipeline.monitoring.review --list"
-        )
+        raise PipelineError(f"no label with id {unknown[0]} needs a review; list them with: digits review --list")
     for label_id, accepted in decisions.items():
         save_decision(engine, label_id, accepted)
     for number, (label_id, description, image) in enumerate(pending, 1):
@@ -37,8 +36,9 @@ def main(list_only: bool, accept: tuple[int, ...], reject: tuple[int, ...]) -> N
             say(f"{label_id}  {description}")
         elif not (accept or reject):
             say(f"\n{draw(image)}\n\n{number} of {len(pending)}: {description}")
-            choices = click.Choice([*"arsq"])
-            answer = click.prompt("[a]ccept, [r]eject, [s]kip, [q]uit", type=choices, show_choices=False)
+            answer = ""
+            while answer not in [*"arsq"]:
+                answer = typer.prompt("[a]ccept, [r]eject, [s]kip, [q]uit")
             if answer == "q":
                 break
             if answer in "ar":

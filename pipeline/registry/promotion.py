@@ -1,12 +1,14 @@
-"""`make promote`, `make rollback` and `make champions`: changes of the champion by hand, and its history.
+"""`digits promote`, `digits rollback` and `digits champions`: changes of the champion by hand, and its history.
 
-`python -m pipeline.registry.promotion promote|rollback|champions`, with the environment variables VERSION and REASON.
+`python -m pipeline.registry.promotion` has the same commands.
 """
 
-import os
+import json
 from typing import Any
 
-from pipeline.console import PipelineError, run_main, say
+import typer
+
+from pipeline.console import AsJson, PipelineError, run_app, say
 from pipeline.files import read_json
 from pipeline.params import load_params
 from pipeline.paths import REPORTS
@@ -17,26 +19,19 @@ from pipeline.tracking import open_database
 from records import promotions
 
 
-def main(command: str = "") -> None:
-    commands = {"promote": promote, "rollback": rollback, "champions": show}
-    if command not in commands:
-        raise PipelineError(f"{command!r} is no command; expected {', '.join(commands)}")
-    commands[command]()
-
-
-def promote() -> None:
-    """Make `VERSION` champion if the gate lets it pass, or, with a `REASON`, although the gate refuses it."""
-    model, version, reason = registered_model(), os.environ.get("VERSION", ""), os.environ.get("REASON", "").strip()
+def promote(version: str, reason: str = "", as_json: AsJson = False) -> None:
+    """Make a version champion if the gate accepts it, or, with a reason, although the gate refuses it."""
+    model, reason = registered_model(), reason.strip()
     if not version.isdecimal() or versions.by_number(model, version) is None:
         raise PipelineError(
-            f"VERSION is {version!r}, expected the number of a version of {model}: make promote VERSION=3; "
-            "make mlflow lists all"
+            f"the version is {version!r}, expected the number of a version of {model}: digits promote 3 "
+            "(make promote VERSION=3); digits mlflow lists all"
         )
     engine = open_database()
     state, challenger = champion_state(engine, model), versions.download(model, version)
     if state.version == version:
         handover.export(model)
-        say(f"unchanged: version {version} is the champion already")
+        report("unchanged", version, f"version {version} is the champion already", as_json=as_json)
         return
     try:
         decision = assess(model, challenger, state.version)
@@ -45,38 +40,55 @@ def promote() -> None:
     if not decision.promote and not reason:
         raise PipelineError(
             f"the gate refuses version {version}: {decision.reason}; to promote it anyway: "
-            f'make promote VERSION={version} REASON="why"'
+            f'digits promote {version} --reason "why" (make promote VERSION={version} REASON="why")'
         )
     finding = decision.reason if decision.promote else f"the gate refuses: {decision.reason}"
     reason = f"{reason} ({finding})" if reason else finding
     change(engine, model, decision.event, challenger, state, reason, forced=not decision.promote)
     handover.export(model)
-    say(f"{decision.event}{'' if decision.promote else ', forced'}: version {version} ({challenger.name}): {reason}")
+    text = f"version {version} ({challenger.name}): {reason}"
+    report(decision.event, version, text, as_json, before=state.version, reason=reason, forced=not decision.promote)
 
 
-def rollback() -> None:
+def rollback(reason: str = "", as_json: AsJson = False) -> None:
     """Make the previous champion champion again. A second rollback undoes the first."""
     engine, model = open_database(), registered_model()
     state, previous = champion_state(engine, model), versions.by_alias(model, versions.PREVIOUS)
     if state.version is None or previous is None:
-        raise PipelineError(f"{model} has no previous champion; make champions shows its history")
+        raise PipelineError(f"{model} has no previous champion; digits champions shows its history")
     back = versions.download(model, previous.version)
-    change(engine, model, "rolled back", back, state, os.environ.get("REASON", "").strip() or "by hand")
+    reason = reason.strip() or "by hand"
+    change(engine, model, "rolled back", back, state, reason)
     handover.export(model)
-    say(f"rolled back: from version {state.version} to {back.version} ({back.name}); a second rollback undoes this")
+    text = f"from version {state.version} to {back.version} ({back.name}); a second rollback undoes this"
+    report("rolled back", str(back.version), text, as_json, before=state.version, reason=reason, forced=False)
 
 
-def show() -> None:
-    """Print the promotion history as a table."""
+def report(event: str, version: str, text: str, as_json: bool, **details: Any) -> None:
+    """Print the outcome of a command: `text`, or JSON with event, champion and `details`."""
+    if as_json:
+        say(json.dumps({"event": event, "champion": version, **details}))
+    else:
+        say(f"{event}{', forced' if details.get('forced') else ''}: {text}")
+
+
+def show(as_json: AsJson = False) -> None:
+    """Print the promotion history, as a table or as JSON."""
     from rich.console import Console
     from rich.table import Table
 
     engine, model = open_database(), registered_model()
     state, previous = champion_state(engine, model), versions.by_alias(model, versions.PREVIOUS)
+    rows = promotions.history(engine, model)
+    if as_json:
+        names = {"champion": state.version, "previous": previous and str(previous.version)}
+        history = [{**row, "time": row["time"].isoformat()} for row in rows]
+        say(json.dumps({"model": model, **names, "history": history}))
+        return
     table = Table(title=f"{model}: champion is version {state.version}, previous is {previous and previous.version}")
     for column in ("time (UTC)", "user", "event", "from", "to", "reason"):
         table.add_column(column, overflow="fold")
-    for row in promotions.history(engine, model):
+    for row in rows:
         event = f"{row['event']}, forced" if row["forced"] else row["event"]
         time = f"{row['time']:%Y-%m-%d %H:%M:%S}"
         table.add_row(time, row["who"], event, row["champion_before"], row["version"], row["reason"])
@@ -118,4 +130,7 @@ def promote_winner(model: str, version: str | None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    for name, command in (("promote", promote), ("rollback", rollback), ("champions", show)):
+        app.command(name)(command)
+    run_app(app)

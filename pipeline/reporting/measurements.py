@@ -1,7 +1,7 @@
 """Measured times and run ids, which differ between two runs and are therefore no DVC outputs.
 
 The stages `train` and `evaluate` write them beside their outputs, to `models/NAME/run.json` and
-`evaluations/NAME/latency.json`. Copies of reports that leave DVC get a table with them. `make report`
+`evaluations/NAME/latency.json`. Copies of reports that leave DVC get a table with them. `digits report`
 (`python -m pipeline.reporting.measurements`) writes such a copy to `reports/report.html` and opens it.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.console import run_main, say
+from pipeline.console import PipelineError, run_main, say
 from pipeline.files import read_json, sha256, write_text
 from pipeline.paths import EVALUATIONS, MODELS, REPORTS
 from pipeline.reporting.rendering import render
@@ -62,6 +62,8 @@ def comparison_page() -> str:
 
 
 def main() -> None:
+    if not (REPORTS / "comparison.html").exists():
+        raise PipelineError("there is no report yet; run: dvc repro compare")
     report = REPORTS / "report.html"
     write_text(report, comparison_page())
     say(f"report: {report}")

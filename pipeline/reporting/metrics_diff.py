@@ -3,8 +3,9 @@
 import json
 import subprocess
 import sys
+from typing import Annotated
 
-import click
+import typer
 
 from pipeline.console import PipelineError, run_main
 from pipeline.files import write_text
@@ -18,9 +19,7 @@ KEY_METRICS = {
 }
 
 
-@click.command()
-@click.argument("revision", default="HEAD")
-def main(revision: str) -> None:
+def main(revision: Annotated[str, typer.Argument()] = "HEAD") -> None:
     """Write reports/difference.md: the metrics of this checkout against those of REVISION, and the comparison."""
     text = f"## Metrics against {revision}\n\n{against(revision)}"
     if (REPORTS / "comparison.md").exists():

@@ -7,9 +7,9 @@ dvc exp run -n long $(python -m pipeline.training.profiles --arguments profiles/
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import click
+import typer
 from ruamel.yaml import YAML
 
 from pipeline.console import run_main, say
@@ -50,12 +50,12 @@ def arguments(changes: dict[str, Any]) -> str:
     return " ".join(f"-S ++{key}={text(value)}" for key, value in flatten(changes).items())
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option(
-    "--arguments", "only_print", is_flag=True, help="Print options for `dvc exp run`; do not change params.yaml."
-)
-def main(file: Path, only_print: bool) -> None:
+def main(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    only_print: Annotated[
+        bool, typer.Option("--arguments", help="Print options for dvc exp run; do not change params.yaml.")
+    ] = False,
+) -> None:
     """Apply the parameter profile FILE to params.yaml."""
     changes = read_yaml(file)
     if only_print:

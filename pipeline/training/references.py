@@ -7,8 +7,8 @@ nothing, writes reports/references-quick.json and .md instead.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import click
 import numpy as np
+import typer
 from pydantic import Field
 
 from pipeline import tracking
@@ -58,14 +58,18 @@ def load_references(path: Path = REFERENCE_MODELS) -> dict[str, Reference]:
     return parse_settings(path, dict[str, Reference], read_yaml(path))
 
 
-@click.command()
-@click.argument("names", nargs=-1)
-@click.option("--quick", is_flag=True, help="Train one epoch on few images; write reports/references-quick.*.")
-@click.option("--table", is_flag=True, help="Train nothing; write the table with the current results of our models.")
-def main(names: tuple[str, ...], quick: bool, table: bool) -> None:
-    """Train the reference models NAMES (default: all) and write docs/references.json and docs/references.md."""
+def main(
+    names: Annotated[list[str] | None, typer.Argument()] = None,
+    quick: Annotated[bool, typer.Option("--quick")] = False,
+    table: Annotated[bool, typer.Option("--table")] = False,
+) -> None:
+    """Train the reference models NAMES (default: all) and write docs/references.json and docs/references.md.
+
+    `quick` trains one epoch on few images to test the command and writes reports/references-quick.*. `table` trains
+    nothing and writes the table with the current results of our models.
+    """
     params, references = load_params(), load_references()
-    if unknown := set(names) - references.keys():
+    if unknown := set(names or ()) - references.keys():
         raise PipelineError(f"references: unknown model {min(unknown)}; known: {', '.join(references)}")
     dataset = read_source()["dataset"]
     title = load_dataset(dataset).title

@@ -82,7 +82,7 @@ def test_the_readmes_curl_works_as_written(service: str, pictures: Path, line: s
         "/explain": {"label", "maps"},
         "/predict_number": {"number", "confidence", "digits", "request_id"},
         "/predict_pixels": {"results"},
-        "/model": {"dataset", "classes", "champion", "models"},
+        "/model": {"service_version", "dataset", "classes", "champion", "models"},
     }
     assert answer.keys() == expected[route[1]]
     assert len(answer.get("results", [])) == {"/compare": 2, "/predict_pixels": 10}.get(route[1], 0)
@@ -165,14 +165,14 @@ def test_the_client_sends_its_key(locked: str, pictures: Path) -> None:
     client(picture, "--url", locked, DIGITS_API_KEY=KEY)
     for given in ({}, {"DIGITS_API_KEY": "another key"}):
         _, said = client(picture, "--url", locked, status=1, **given)
-        assert said.startswith("Error: ") and "--key, or DIGITS_API_KEY" in said and "Traceback" not in said
+        assert said.startswith("error: ") and "--key, or DIGITS_API_KEY" in said and "Traceback" not in said
 
 
 def test_without_a_service_the_client_says_how_to_start_one(pictures: Path) -> None:
     _, said = client(str(pictures / "digit.png"), "--url", f"http://127.0.0.1:{free_port()}", status=1)
-    assert said.startswith("Error: no answer from http://127.0.0.1:") and "make serve" in said
+    assert said.startswith("error: no answer from http://127.0.0.1:") and "digits serve" in said
     _, said = client(str(pictures), "--url", "http://127.0.0.1:1", status=1)
-    assert said.startswith("Error: no answer")
+    assert said.startswith("error: no answer")
     (pictures / "empty").mkdir()
     _, said = client(str(pictures / "empty"), status=1)
     assert "has no PNG, JPEG, WebP, BMP or GIF in it" in said

@@ -45,7 +45,6 @@ def stores(tmp_path: Path, workspace: Path, empty_store: Path, monkeypatch) -> I
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.setenv("DIGITS_DATABASE_URL", f"sqlite:///{tmp_path / 'digits.db'}")
     monkeypatch.setenv("DIGITS_MODEL_DIR", str(tmp_path / "served"))
-    monkeypatch.delenv("REASON", raising=False)
     monkeypatch.setattr(versions, "load_model", read_model)  # these versions have no real model inside
     yield tmp_path / "served"
     mlflow.set_tracking_uri(None)
@@ -228,22 +227,19 @@ def test_a_demotion_by_a_user_counts_until_the_version_is_champion_again(make_ve
 
 def test_promoting_a_refused_version_needs_a_reason_and_is_marked(make_version, monkeypatch, capsys) -> None:
     for version in ("", "x", "1"):
-        monkeypatch.setenv("VERSION", version)
-        with pytest.raises(PipelineError, match="make promote VERSION=3"):
-            promotion.promote()
+        with pytest.raises(PipelineError, match=r"digits promote 3 .*make promote VERSION=3"):
+            promotion.promote(version)
     make_version("cnn")
-    monkeypatch.setenv("VERSION", "1")
-    with pytest.raises(PipelineError, match=r"not evaluated: data/prepared/val.npz is missing.*REASON="):
-        promotion.promote()
+    with pytest.raises(PipelineError, match=r"not evaluated: data/prepared/val.npz is missing.*--reason .*REASON="):
+        promotion.promote("1")
     assert rows() == [] and aliases() == (None, None)
-    monkeypatch.setenv("REASON", "the demo is today")
-    promotion.promote()
+    promotion.promote("1", "the demo is today")
     assert aliases() == ("1", None)
     (row,) = promotions.history(open_database(), MODEL)
     assert row["forced"] and row["reason"].startswith("the demo is today (the gate refuses: not evaluated")
     assert tracking.connect().get_model_version(MODEL, "1").tags["promoted"].startswith("forced: the demo is today")
     assert "promoted, forced: version 1 (cnn)" in capsys.readouterr().out
-    promotion.promote()
+    promotion.promote("1")
     assert "unchanged: version 1 is the champion already" in capsys.readouterr().out and len(rows()) == 1
 
 
@@ -292,7 +288,7 @@ def test_the_history_is_a_table(make_version, monkeypatch, capsys) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     promote(make_version("cnn"))
     promote(make_version("mlp"), forced=True)
-    promotion.main("champions")
+    promotion.show()
     said = capsys.readouterr().out
     assert "champion is version 2, previous is 1" in said
     (line,) = (line for line in said.splitlines() if "forced" in line)
@@ -304,8 +300,6 @@ def test_the_history_is_a_table(make_version, monkeypatch, capsys) -> None:
         "a reason",
     ]
     assert Console().width == 160
-    with pytest.raises(PipelineError, match="is no command"):
-        promotion.main("demote")
 
 
 def test_old_folders_go_and_those_of_champion_and_previous_stay(make_version, stores: Path) -> None:

@@ -2,8 +2,8 @@
 
 import shlex
 
-import click
 import pytest
+import typer
 import yaml
 
 from pipeline.console import PipelineError
@@ -50,20 +50,22 @@ def test_arguments_for_dvc_contain_the_same_changes() -> None:
 
 
 def test_a_missing_or_invalid_file_is_an_error(tmp_path) -> None:
-    with pytest.raises(click.BadParameter, match=r"none\.yaml' does not exist"):
-        profiles.main([str(tmp_path / "none.yaml")], standalone_mode=False)
+    app = typer.Typer()
+    app.command()(profiles.main)
+    with pytest.raises(typer.BadParameter, match=r"none\.yaml' does not exist"):
+        app([str(tmp_path / "none.yaml")], standalone_mode=False)
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(PipelineError, match="must be a mapping"):
-        profiles.main([str(tmp_path / "list.yaml")], standalone_mode=False)
+        profiles.main(tmp_path / "list.yaml")
 
 
 def test_the_command_prints_options_or_changes_params(params, monkeypatch, capsys) -> None:
     monkeypatch.setattr(profiles.apply, "__defaults__", (params,))
     before, profile = params.read_text(), params.with_name("profile.yaml")
     profile.write_text("models: {mlp: {epochs: 7}}\n")
-    profiles.main(["--arguments", str(profile)], standalone_mode=False)
+    profiles.main(profile, only_print=True)
     assert capsys.readouterr().out == "-S ++models.mlp.epochs=7\n" and params.read_text() == before
-    profiles.main([str(profile)], standalone_mode=False)
+    profiles.main(profile)
     assert load_params(params).models["mlp"].epochs == 7
     assert "models.mlp.epochs" in capsys.readouterr().out
 

@@ -49,7 +49,7 @@ def raw(workspace, monkeypatch):
 def test_selected_models_are_trained_tracked_and_written(raw, capsys) -> None:
     write_json(raw / "docs" / "references.json", {"quick": False, "models": []})
     (raw / "docs" / "references.md").write_text("measured\n")
-    references.main(["--quick", "mlp-64", "cnn-32-64-dropout"], standalone_mode=False)
+    references.main(["mlp-64", "cnn-32-64-dropout"], quick=True)
     assert read_json(raw / "docs" / "references.json") == {"quick": False, "models": []}
     assert (raw / "docs" / "references.md").read_text() == "measured\n"
     content = read_json(raw / "reports" / "references-quick.json")
@@ -77,8 +77,8 @@ def test_earlier_results_are_kept_and_our_models_are_added(raw, monkeypatch) -> 
         "precision": "float32", "parameters": 1, "multiply_adds": 1, "bytes": 1000,
     }  # fmt: skip
     monkeypatch.setattr(references, "train", lambda *arguments: measured)
-    references.main(["cnn-32-64"], standalone_mode=False)
-    references.main(["mlp-128"], standalone_mode=False)
+    references.main(["cnn-32-64"])
+    references.main(["mlp-128"])
     assert [row["name"] for row in read_json(raw / "docs" / "references.json")["models"]] == ["mlp-128", "cnn-32-64"]
     assert "(this project)" not in (raw / "docs" / "references.md").read_text()
     write_json(raw / "reports" / "cnn" / "metrics.json", {"test": {"accuracy": 0.9876}})
@@ -86,14 +86,14 @@ def test_earlier_results_are_kept_and_our_models_are_added(raw, monkeypatch) -> 
     (raw / "models" / "cnn" / "model.tflite").write_bytes(b"model")
     write_json(raw / "models" / "cnn" / "run.json", {"digest": hashlib.sha256(b"model").hexdigest(), "cpu_seconds": 77})
     write_json(raw / "evaluations" / "cnn" / "cost.json", {"parameters": 5, "multiply_adds": 6, "bytes": 7000})
-    references.main(["--table"], standalone_mode=False)
+    references.main(table=True)
     page = (raw / "docs" / "references.md").read_text()
     assert "| **cnn** (this project) | | 98.76% | 77 | 5 | 6 | 7 kB |" in page and "| mlp-128 | none | 50.00% |" in page
 
 
 def test_an_unknown_name_is_an_error_with_the_known_names(raw) -> None:
     with pytest.raises(PipelineError, match="unknown model mlp-63; known: mlp-128, mlp-64"):
-        references.main(["mlp-63"], standalone_mode=False)
+        references.main(["mlp-63"])
 
 
 @pytest.mark.parametrize("name", load_references())

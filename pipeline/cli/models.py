@@ -1,0 +1,91 @@
+"""Commands for models: the champion, training and reports. Each imports its module when it runs."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.project import Port, in_project, use_model_folder
+from pipeline.console import AsJson
+
+Reason = Annotated[str, typer.Option(help="Recorded in the promotion history.")]
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command(epilog='Example: digits promote 5 --reason "fewer errors on our forms"')
+@in_project
+def promote(
+    version: Annotated[str, typer.Argument(help="Number of a registered version; digits mlflow lists them.")],
+    reason: Reason = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make a version the champion.
+
+    The gate must accept it, or a reason must be given."""
+    use_model_folder()
+    from pipeline.registry import promotion
+
+    promotion.promote(version, reason, as_json)
+
+
+@app.command(epilog='Example: digits rollback --reason "errors on blue ink"')
+@in_project
+def rollback(reason: Reason = "", as_json: AsJson = False) -> None:
+    """Restore the previous champion. A second rollback undoes the first."""
+    use_model_folder()
+    from pipeline.registry import promotion
+
+    promotion.rollback(reason, as_json)
+
+
+@app.command(epilog="Example: digits champions --json")
+@in_project
+def champions(as_json: AsJson = False) -> None:
+    """Show the champion and the promotion history."""
+    from pipeline.registry import promotion
+
+    promotion.show(as_json)
+
+
+@app.command(epilog="Example: digits report")
+@in_project
+def report() -> None:
+    """Open the comparison report, with the times measured on this machine, in a browser and print its path."""
+    from pipeline.reporting import measurements
+
+    measurements.main()
+
+
+@app.command(epilog="Example: digits mlflow --port 5001")
+@in_project
+def mlflow(port: Port = 5000) -> None:
+    """Start the MLflow UI: experiments, runs, model registry."""
+    from pipeline import tracking
+
+    tracking.main(port)
+
+
+@app.command(epilog="Example: digits sweep")
+@in_project
+def sweep() -> None:
+    """Search hyperparameters.
+
+    sweep: in params.yaml has the ranges. Further or parallel calls continue the same search."""
+    from pipeline.training import sweep
+
+    sweep.main()
+
+
+@app.command(epilog="Example: digits references mlp-64")
+@in_project
+def references(
+    names: Annotated[list[str] | None, typer.Argument(help="Reference models. Default: all.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Train one epoch on few images.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Train nothing; write the table again.")] = False,
+) -> None:
+    """Train published reference models.
+
+    Writes docs/references.json and docs/references.md."""
+    from pipeline.training import references
+
+    references.main(names, quick, table)
