@@ -17,6 +17,7 @@ from pipeline.console import PipelineError
 from pipeline.deployment.bento_server import free_port
 from pipeline.deployment.image import engine, pull, size
 from pipeline.deployment.image import main as make_image
+from recognition import __version__
 from tests.conftest import Project
 
 pytestmark = pytest.mark.slow
@@ -144,6 +145,7 @@ def test_no_package_index_is_named_in_it(builder: str, image: str, container: Co
     assert "ai_edge_litert" in container.inside("grep", "-rlFs", "-e", "ai_edge_litert", "/opt/digits").stdout
     history = subprocess.run([builder, "history", "--no-trunc", image], capture_output=True, text=True, check=True)
     inspected = subprocess.run([builder, "image", "inspect", image], capture_output=True, text=True, check=True)
+    assert json.loads(inspected.stdout)[0]["Config"]["Labels"]["digits.version"] == __version__
     assert "/opt/digits" in history.stdout and "/opt/digits" in inspected.stdout
     for text in (history.stdout, inspected.stdout):
         assert [address for address in (*searched, "INDEX_URL", "index-url", "FIND_LINKS") if address in text] == []

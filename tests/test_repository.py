@@ -46,7 +46,7 @@ def test_every_requirement_is_pinned_with_hashes_and_no_index_is_named(name: str
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_has_what_its_list_names(name: str) -> None:
     listed = (REPOSITORY / name).with_suffix(".in").read_text()
-    names = {line.lower().replace("_", "-") for line in re.findall(r"^[a-zA-Z0-9_.-]+", listed, re.MULTILINE)}
+    names = {re.sub("[._]", "-", line.lower()) for line in re.findall(r"^[a-zA-Z0-9_.-]+", listed, re.MULTILINE)}
     assert names - {"-c", "-r"} <= pins(name).keys()
 
 
