@@ -12,9 +12,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import sqlalchemy as sql
+import typer
 from filelock import FileLock
 
 from pipeline.console import PipelineError, run_main, say
@@ -149,7 +150,7 @@ def git_commit() -> str:
         return "unknown"
 
 
-def main(port: int = 5000) -> None:
+def main(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """Start the MLflow UI."""
     connect()
     say(f"\n  MLflow at http://localhost:{port}   (Ctrl-C stops)\n")

@@ -146,6 +146,7 @@ def test_wrong_arguments_are_one_line(arguments: list[str], text: str) -> None:
         ("pipeline.train a b", "unexpected extra argument(s) (b)"),
         ("pipeline.fetch a", "unexpected extra argument(s) (a)"),
         ("pipeline.deployment.serve --port abc", "'--port': Input should be a valid integer"),
+        ("pipeline.deployment.serve --port 99999", "'--port': Input should be less than or equal to 65535"),
         ("pipeline.registry.promotion demote", "No such command 'demote'"),
         ("serving.client", "Missing argument 'pictures'"),
         ("learn.from_scratch --epochs 0", "'--epochs': Input should be greater than or equal to 1"),

@@ -3,6 +3,9 @@
 import os
 import signal
 import socket
+from typing import Annotated
+
+import typer
 
 from pipeline.console import PipelineError, run_main, say
 from pipeline.deployment.bento_server import start, stop, wait_until_ready
@@ -15,7 +18,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104  (the user's choice)
 
 
-def main(host: str = "127.0.0.1", port: int = 3000) -> None:
+def main(host: str = "127.0.0.1", port: Annotated[int, typer.Option(min=1, max=65535)] = 3000) -> None:
     """Serve the latest Bento until Ctrl-C."""
     tag = read_json(REPORTS / "bento.json")["bento"]
     check_free(host, port)

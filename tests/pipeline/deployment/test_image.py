@@ -18,7 +18,7 @@ case "$1" in
 esac
 """
 # The packages of the service are the same for all Bentos, and take long to install
-BUILD = "from pipeline.deployment import image; image.install = lambda *paths: None; image.main(['--base-image', 'x'])"
+BUILD = "from pipeline.deployment import image; image.install = lambda *paths: None; image.main(base_image='x')"
 PROMOTION = ("python", "-m", "pipeline.registry.promotion")
 
 

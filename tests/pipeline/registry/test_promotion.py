@@ -1,6 +1,7 @@
 """Promotion and rollback in a real MLflow store: one of several wins, a kill is completed, and files follow aliases."""
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -282,6 +283,26 @@ def test_a_rejected_content_stays_rejected_and_another_content_of_the_file_does_
     promotion.rollback()  # back to the first version: the MLP is rejected
     promotion.rollback()  # and again: the first version's content is rejected
     assert champion.demotion(open_database(), MODEL, second) is not None
+
+
+def test_scripts_get_outcomes_and_history_as_json(make_version, capsys) -> None:
+    for name in ("cnn", "mlp"):
+        make_version(name)
+    promotion.promote("1", "first", as_json=True)
+    first = json.loads(capsys.readouterr().out)
+    assert (first["event"], first["champion"], first["before"], first["forced"]) == ("promoted", "1", None, True)
+    assert first["reason"].startswith("first (the gate refuses: not evaluated")
+    promotion.promote("1", as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"event": "unchanged", "champion": "1"}
+    promotion.promote("2", "second", as_json=True)
+    capsys.readouterr()
+    promotion.rollback("errors", as_json=True)
+    expected = {"event": "rolled back", "champion": "1", "before": "2", "reason": "errors", "forced": False}
+    assert json.loads(capsys.readouterr().out) == expected
+    promotion.show(as_json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["model"], shown["champion"], shown["previous"]) == (MODEL, "1", "2")
+    assert [row["event"] for row in shown["history"]] == ["promoted", "promoted", "rolled back"]
 
 
 def test_the_history_is_a_table(make_version, monkeypatch, capsys) -> None:
