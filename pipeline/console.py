@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -93,6 +94,11 @@ def describe_missing(error: FileNotFoundError) -> str:
 def say(line: str) -> None:
     """Print one line and flush, which keeps the order of lines in logs."""
     print(line, flush=True)
+
+
+def text_to_stderr(as_json: bool) -> AbstractContextManager[object]:
+    """With `as_json`, text goes to standard error, which leaves standard output to the JSON."""
+    return redirect_stdout(sys.stderr) if as_json else nullcontext()
 
 
 def progress(*columns: Any) -> Progress:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.batch.sources import PART_SIZE, Part, Source, open_source, read_digit
-from pipeline.console import AsJson, PipelineError, progress, run_main, say
+from pipeline.console import AsJson, PipelineError, progress, run_main, say, text_to_stderr
 from pipeline.files import read_json, replacing, sha256, write_json
 from recognition.answers import Answer
 from recognition.decoding import ImageError
@@ -50,13 +50,19 @@ def main(
     """
     source = open_source(pictures, column)
     try:
-        predict(source, load_file(model) if model else load_champion(), output, as_json)
+        with text_to_stderr(as_json):
+            summary = predict(source, load_file(model) if model else load_champion(), output)
     except DamagedModel as error:
         raise PipelineError(str(error)) from None
+    if as_json:
+        say(json.dumps(summary))
 
 
-def predict(source: Source, model: Model, output: Path, as_json: bool = False) -> None:
-    """Write a prediction for every picture of `source` to `output`; resume an interrupted run with the same plan."""
+def predict(source: Source, model: Model, output: Path) -> dict[str, Any]:
+    """Write a prediction for every picture of `source` to `output`; resume an interrupted run with the same plan.
+
+    Returns output, model, version, and the numbers of pictures, uncertain predictions and errors.
+    """
     parts = output.with_name(f"{output.name}.parts")
     resume(parts, {"input": source.identity, "model": [model.digest, model.name, model.version], "part": PART_SIZE})
     schema = pa.schema([source.key, *COLUMNS], metadata={"model_digest": model.digest})
@@ -79,11 +85,9 @@ def predict(source: Source, model: Model, output: Path, as_json: bool = False) -
     columns = pq.ParquetFile(output).read(columns=["reason", "error"])
     uncertain, errors = (len(column) - column.null_count for column in columns)
     counts = {"pictures": source.count, "uncertain": uncertain, "errors": errors}
-    if as_json:
-        say(json.dumps({"output": str(output), **counts, "model": model.name, "version": model.version}))
-        return
     name = model.name if model.version is None else f"{model.name} {model.version}"
     say(f"{output}: {source.count:,} predictions by {name}, {uncertain:,} uncertain, {errors:,} unreadable pictures")
+    return {"output": str(output), **counts, "model": model.name, "version": model.version}
 
 
 def resume(parts: Path, plan: dict[str, Any]) -> None:

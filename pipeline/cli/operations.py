@@ -1,14 +1,12 @@
 """Commands for a deployment: monitoring, corrections and stored data. Each imports its module when it runs."""
 
-import sys
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.cli.project import in_project
-from pipeline.console import AsJson, say
+from pipeline.console import AsJson, say, text_to_stderr
 from pipeline.paths import REPORTS
 
 app = typer.Typer(rich_markup_mode=None)
@@ -94,11 +92,6 @@ def backup(
     from pipeline.deployment import backup
 
     backup.main(folder, restore)
-
-
-def text_to_stderr(as_json: bool) -> AbstractContextManager[object]:
-    """With `as_json`, text goes to standard error, which leaves standard output to the JSON."""
-    return redirect_stdout(sys.stderr) if as_json else nullcontext()
 
 
 def print_report(name: str) -> None:

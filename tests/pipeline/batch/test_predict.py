@@ -1,6 +1,7 @@
 """Batch answers: what a source gives, that answers are the service's, and that a killed run goes on where it was."""
 
 import io
+import json
 import signal
 import subprocess
 import time
@@ -199,3 +200,28 @@ def test_parts_of_another_plan_are_not_used(project: Project, registered: Path, 
     command = ["python", "-m", "pipeline.batch.predict", str(folder), "--model", str(registered), "--output"]
     assert "starting again" in project.run(*command, str(tmp_path / "out.parquet"))
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 12
+
+
+class Fours:
+    """A model that answers 4 to every picture."""
+
+    digest, name, version = "0" * 64, "fours", "3"
+
+    def answer(self, images: Any) -> list[dict[str, Any]]:
+        row = {"prediction": 4, "confidence": 0.9, "probabilities": [0.1] * 10, "model": self.name, "version": "3"}
+        return [{**row, "uncertain": True, "reason": "blank"} for _ in images]
+
+
+def test_scripts_get_a_summary_as_json(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.batch import predict
+
+    output = tmp_path / "predictions.parquet"
+    (tmp_path / "predictions.parquet.parts").mkdir()  # makes the command say that it starts again
+    monkeypatch.setattr(predict, "load_champion", Fours)
+    predict.main(folder, output, as_json=True)
+    rows = pq.read_table(output).to_pylist()
+    errors = sum(row["error"] is not None for row in rows)
+    summary = {"output": str(output), "pictures": len(rows), "uncertain": len(rows) - errors, "errors": errors}
+    assert json.loads(capsys.readouterr().out) == {**summary, "model": "fours", "version": "3"}
