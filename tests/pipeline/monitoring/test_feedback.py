@@ -155,7 +155,7 @@ def test_a_label_is_judged_by_the_versions_that_answered(
     log(5, 3)
     labels, _, _ = feedback.labelled_pictures()
     assert labels["outcome"].tolist() == [ACCEPTED, DOUBTED, ACCEPTED, UNJUDGED, UNJUDGED, UNJUDGED]
-    review.main.main(["--list"], standalone_mode=False)
+    review.main(list_only=True)
     output = capsys.readouterr().out
     assert "label 4, cnn v1 predicted 3 (80%): all versions that answered reject the label" in output
     assert "label 3, cnn v1 predicted 3 (80%) and mlp v7 predicted 4 (80%): a version that answered" in output
