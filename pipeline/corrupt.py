@@ -24,7 +24,7 @@ def main() -> None:
     varied = vary(from_bytes(test[: settings.sensitivity_images]), np.random.default_rng(settings.seed))
     save("varied", {f"{name} {amount:g}": array for name, by in varied.items() for amount, array in by.items()})
     ood_images, kinds = make_ood_samples(settings.ood_samples, tune, settings.seed)
-    placed = np.stack([to_mnist_geometry(digit) for digit in tune[::2]])  # the half on which the OOD score is fitted
+    placed = np.stack([to_mnist_geometry(digit) for digit in tune])  # to fit the OOD score
     save("ood_samples", {"images": ood_images, "kinds": kinds, "placed": placed})
     say(f"ood_samples: {len(ood_images):,} out-of-distribution images")
 

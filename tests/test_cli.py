@@ -18,6 +18,7 @@ import sqlalchemy as sql
 from pipeline.console import describe_missing
 from pipeline.paths import MODELS
 from recognition import __version__
+from records.database import HEAD
 from tests.conftest import REPOSITORY
 
 COMMANDS = {
@@ -101,7 +102,7 @@ def test_it_completes_commands_and_options_in_a_shell(shell: str) -> None:
 def test_it_finds_the_project_from_a_folder_below(clone: Path, tmp_path: Path) -> None:
     variables = {"DIGITS_DATABASE_URL": f"sqlite:///{tmp_path / 'records.db'}"}
     said = run("digits", "migrate", folder=clone / "serving" / "page", **variables).stdout
-    assert said == f"sqlite:///{tmp_path / 'records.db'}: schema 0001\n"
+    assert said == f"sqlite:///{tmp_path / 'records.db'}: schema {HEAD}\n"
     tables = sql.inspect(sql.create_engine(f"sqlite:///{tmp_path / 'records.db'}")).get_table_names()
     assert {"predictions", "labels", "ledger"} <= {*tables}
 
@@ -174,7 +175,7 @@ def test_every_module_that_is_a_command_reports_errors_in_this_way() -> None:
         (["-m", "pipeline.train", "cnm"], "models.cnm is not in params.yaml; known models: mlp, cnn"),
         (["digits", "serve"], "reports/registered.json is missing; create it with: dvc repro"),
         (["digits", "report"], "there is no report yet; run: dvc repro compare"),
-        (["digits", "monitor"], "data/prepared/val.npz is missing; run: dvc repro prepare"),
+        (["digits", "monitor"], "reports/registered.json is missing; create it with: dvc repro"),
         (["digits", "predict", "none"], "none does not exist; expected a folder of pictures or a Parquet file"),
         (["digits", "backup", "--restore", "none"], "none is not a complete backup"),
     ],

@@ -55,12 +55,14 @@ def main() -> None:
 
 def kill_leftovers() -> None:
     """Kill the processes that an interrupted retraining of this checkout left: they hold DVC's lock and write files."""
+    found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             killed = process.status() == psutil.STATUS_ZOMBIE  # DVC's lock counts it until the system removes it
             if killed or process.environ().get(MARK) == str(ROOT):
                 process.kill()
-                process.wait(10)
+                found.append(process)
+    psutil.wait_procs(found, timeout=10)
 
 
 def repro(*arguments: str) -> None:

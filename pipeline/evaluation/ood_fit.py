@@ -30,20 +30,26 @@ def fit_and_evaluate(
     """Fit the OOD score of one model, and measure its error rates on images that it was not fitted on.
 
     `probabilities`: of the model, (n, classes), for the images of the splits "tune", "val" and "test". The score is
-    fitted on every second tuning image and on half of the OOD images of each kind. The other tuning images set the
-    threshold, which rejects the share `false_rejection_rate` of them. The fit sees each digit both as it is and as the
-    service centres it, so that the score does not depend on the centring.
+    fitted on the tuning images and on half of the OOD images of each kind. The fit sees each digit both as it is and as
+    the service centres it, so that the score does not depend on the centring. The threshold rejects the share
+    `false_rejection_rate` of the tuning images, each scored by a fit on the other half of them (cross-fitting).
     """
     images, kinds, fitted = load_samples()
     with np.load(DERIVED / "ood_samples.npz") as arrays:
         placed = arrays["placed"]
     ood_probabilities = classifier.probabilities(images)
-    digits = np.concatenate([splits["tune"].images[::2], placed])
-    digit_probabilities = np.concatenate([probabilities["tune"][::2], classifier.probabilities(placed)])
-    score = fit_score(digits, digit_probabilities, images[fitted], ood_probabilities[fitted])
-    held_out = probabilities["tune"][1::2], splits["tune"].images[1::2]
-    threshold = float(np.quantile(score(*held_out), 1 - false_rejection_rate, method="higher"))
-    score = replace(score, threshold=threshold)
+    tune = splits["tune"].images
+    of_tune, of_placed = probabilities["tune"], classifier.probabilities(placed)
+
+    def fit(selected: NDArray[np.bool_]) -> OODScore:
+        digits, answers = np.concatenate([tune[selected], placed[selected]]), (of_tune[selected], of_placed[selected])
+        return fit_score(digits, np.concatenate(answers), images[fitted], ood_probabilities[fitted])
+
+    first_half, scores = np.arange(len(tune)) % 2 == 0, np.empty(len(tune))
+    for half in (first_half, ~first_half):
+        scores[~half] = fit(half)(of_tune[~half], tune[~half])
+    threshold = float(np.quantile(scores, 1 - false_rejection_rate, method="higher"))
+    score = replace(fit(np.ones(len(tune), bool)), threshold=threshold)
     accepted, kinds = ~score.rejects(ood_probabilities[~fitted], images[~fitted]), kinds[~fitted]
     return score, {
         "false_rejections_test": float(score.rejects(probabilities["test"], splits["test"].images).mean()),

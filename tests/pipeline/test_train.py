@@ -163,7 +163,7 @@ def test_an_unknown_model_is_an_error_with_the_known_names() -> None:
 def test_the_seconds_of_a_training_are_those_of_the_fit(workspace, split: Split, monkeypatch) -> None:
     monkeypatch.setattr(tracking, "checkout", lambda: workspace)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for name in ("train", "val"):
+    for name in ("train", "tune"):
         save_split(name, split)
     params = load_params()
     small = params.model_copy(update={"models": {"mlp": settings()}})
@@ -187,5 +187,5 @@ def test_the_seconds_of_a_training_are_those_of_the_fit(workspace, split: Split,
     assert run["cpu_seconds"] == 5 and run["digest"] == sha256(folder / "model.tflite")
     assert run.keys() == {"digest", "run_id", "cpu_seconds", "wall_seconds"}
     assert read_json(folder / "training.json").keys() == {
-        "parameters", "multiply_adds", "precision", "temperature", "export", "data_digest",
+        "parameters", "multiply_adds", "device", "precision", "temperature", "export", "data_digest", "split",
     }  # fmt: skip

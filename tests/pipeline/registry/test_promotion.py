@@ -73,7 +73,7 @@ def make_version(stores: Path, tmp_path: Path) -> Callable[[str], Model]:
         write_bytes(served / "known_digits.npz", b"known digits")
         write_bytes(served / "model_card.html", b"a card")
         write_json(served / "model.json", {"name": name, "dataset": "mnist", "digest": digest})
-        version = tracking.connect().create_model_version(MODEL, str(folder), tags={"digest": digest})
+        version = tracking.connect().create_model_version(MODEL, str(folder), tags={"name": name, "digest": digest})
         tracking.connect().set_registered_model_alias(MODEL, name, version.version)
         return versions.download(MODEL, str(version.version))
 
@@ -251,7 +251,7 @@ def test_a_version_with_the_champions_file_updates_it_without_a_comparison(make_
     client = tracking.connect()
     first = versions.by_number(MODEL, "1")
     assert first is not None
-    tags = {"digest": first.tags["digest"], "content_digest": "c" * 64}
+    tags = {**first.tags, "content_digest": "c" * 64}
     number = str(client.create_model_version(MODEL, str(file), tags=tags).version)
     assert promotion.promote_winner(MODEL, number) == {
         "champion": number,
@@ -271,7 +271,7 @@ def test_a_rejected_content_stays_rejected_and_another_content_of_the_file_does_
     client, file = tracking.connect(), str(tmp_path / "source0")
 
     def version_of_the_same_file(content: str) -> Model:
-        tags = {"digest": first.digest, "content_digest": content}
+        tags = {"name": first.name, "digest": first.digest, "content_digest": content}
         number = str(client.create_model_version(MODEL, file, tags=tags).version)
         path = tmp_path / f"copy{number}"
         shutil.copytree(tmp_path / "source0", path)

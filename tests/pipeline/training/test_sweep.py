@@ -39,7 +39,7 @@ def search(workspace, monkeypatch):
     monkeypatch.setattr(tracking, "checkout", lambda: workspace)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr("pipeline.train.tf.config.threading.set_intra_op_parallelism_threads", lambda count: None)
-    for seed, name in enumerate(("train", "val")):
+    for seed, name in enumerate(("train", "tune")):
         save_split(name, Split("mnist", *drawn_digits(8, seed)))
 
     def use(**changes: Any) -> Params:
