@@ -31,9 +31,9 @@ def main() -> None:
         "dataset": dataset_name,
         "model": model,
         "champion": outcome["champion"],
-        "outcome": outcome,
         "versions": {name: str(version.version) for name, version in versions.items()},
     }
+    write_json(REPORTS / "outcome.json", outcome)  # not a DVC output: it depends on what was registered before
     write_json(REPORTS / "registered.json", record)
     say(f"{outcome['event']}: {outcome['reason']}")
     if outcome["champion"] is None:

@@ -26,7 +26,7 @@ from tests.conftest import Project, drawn_digits
 pytestmark = pytest.mark.slow
 
 MEASURED = ("run.json", "latency.json")  # run ids and times, which are no outputs of DVC
-REGISTRY = ("registered.json", "bento.json")  # depend on what other tests registered before
+REGISTRY = ("registered.json", "bento.json", "outcome.json")  # depend on what other tests registered before
 BESIDE = ("/wide/", "reports/monitor.", "reports/feedback.json")  # what other tests left, which no stage writes
 
 
@@ -52,7 +52,8 @@ def test_every_stage_runs_and_leaves_what_it_promises(project: Project) -> None:
         "corrupt", "demo_network", "evaluate@cnn", "evaluate@mlp", "train@cnn", "train@mlp",
     ]  # fmt: skip
     registered = read_json(project.folder / "reports" / "registered.json")
-    assert registered["model"] == "optdigits-classifier" and registered["outcome"]["event"] == "promoted"
+    assert registered["model"] == "optdigits-classifier"
+    assert read_json(project.folder / "reports" / "outcome.json")["event"] == "promoted"
     assert sorted(registered["versions"]) == ["cnn", "mlp"]
     metrics = read_json(project.folder / "reports" / "cnn" / "metrics.json")
     assert (
@@ -433,3 +434,28 @@ def test_without_a_mirror_the_fallback_is_loud_and_temporary(make_project: Calla
     project.change(lambda params: params["data"].update(dataset="fashion-mnist", fallback=None))
     refused = project.run("dvc", "repro", "fetch", status=None)
     assert "error: no mirror of fashion-mnist can be reached and data.fallback is null" in refused
+
+
+def test_another_ood_threshold_reaches_the_service_as_an_update(built_project: Project, tmp_path: Path) -> None:
+    project, served = built_project.copy(tmp_path / "project"), tmp_path / "served"
+    before = read_json(project.folder / "reports" / "registered.json")
+    project.change(lambda params: params["evaluate"].update(false_rejection_rate=0.3))
+    log = project.repro(DIGITS_MODEL_DIR=str(served))
+    assert "Running stage 'evaluate@cnn'" in log and "Running stage 'train" not in log
+    after = read_json(project.folder / "reports" / "registered.json")
+    outcome = read_json(project.folder / "reports" / "outcome.json")
+    assert outcome["event"] == "updated" and "same model file as version" in outcome["reason"]
+    assert set(after["versions"].values()).isdisjoint(before["versions"].values())
+    current = read_json(served / "current.json")
+    for name, entry in current["models"].items():
+        assert entry["version"] == after["versions"][name]
+        card = read_json(served / entry["folder"] / "model.json")
+        evaluated = read_json(project.folder / "evaluations" / name / "ood_score.json")
+        first = read_json(built_project.folder / "evaluations" / name / "ood_score.json")
+        assert card["not_a_digit"]["threshold"] == evaluated["threshold"] < first["threshold"]
+        assert card["digest"] == sha256(project.folder / "models" / name / "model.tflite")
+    project.change(lambda params: params["evaluate"].update(false_rejection_rate=0.01))
+    project.repro()
+    again = read_json(project.folder / "reports" / "registered.json")
+    assert again == before  # the versions of the first run, and its champion
+    assert (project.folder / "dvc.lock").read_bytes() == built_project.lock

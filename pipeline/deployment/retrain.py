@@ -78,7 +78,8 @@ def outcome(before: dict[str, Any]) -> tuple[str, str]:
         if row["id"] > before["row"] and row["event"] in ("promoted", "updated", "refused"):
             return row["event"], f"version {row['version']}: {row['reason']}"
     if registration_time() != before["registered"]:
-        return record["outcome"]["event"], record["outcome"]["reason"]
+        last = read_json(REPORTS / "outcome.json")
+        return last["event"], last["reason"]
     champion = champion_state(engine, record["model"]).version
     return "unchanged", f"code, data and parameters of the models have not changed; version {champion} is the champion"
 
