@@ -52,7 +52,7 @@ def main(name: str) -> None:
             "temperature": temperature,
             "export": export_record,
             "data_digest": digests,
-            "split": params.data.model_dump(include={"validation_share", "tuning_share"}),
+            "split": {"validation_share": params.data.validation_share, "tuning_share": params.data.tuning_share},
         }
         folder = MODELS / name
         save_keras(model, folder / "model.keras")

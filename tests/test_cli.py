@@ -11,6 +11,7 @@ import time
 import venv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sql
@@ -219,10 +220,19 @@ def wait_for_tensorflow(process: "subprocess.Popen[str]") -> None:
 
 def interrupt(command: list[str], folder: Path, wait: Callable[["subprocess.Popen[str]"], object]) -> tuple[int, str]:
     """Send Ctrl-C to a command after `wait`. Returns its status and error output."""
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        wait(process)
-        process.send_signal(signal.SIGINT)
-        return process.wait(60), process.stderr.read() if process.stderr else ""
+
+    def listen() -> None:  # a shell's background jobs ignore Ctrl-C, and so would the command
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=folder, preexec_fn=listen, **pipes) as process:
+        try:
+            wait(process)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        return process.returncode, said
 
 
 def test_ctrl_c_during_the_imports_of_a_stage_prints_no_traceback(clone: Path) -> None:

@@ -169,4 +169,4 @@ def test_it_stops_when_asked(container: Container) -> None:
 def test_a_missing_bento_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.deployment.image.REPORTS", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"bento\.json"):
-        make_image([], standalone_mode=False)
+        make_image()

@@ -107,6 +107,39 @@ def test_every_route_logs_its_predictions(deployment: tuple[str, str], images: n
     assert refused.status_code == 415 and "digits-logged" not in refused.headers
 
 
+def test_metrics_cover_all_workers_and_alerts_use_existing_metrics(
+    deployment: tuple[str, str], images: np.ndarray
+) -> None:
+    service, url = deployment
+    row = {"time": sql.func.now(), "status": 1, "figures": {"off_centre": {"effect": 3.0, "threshold": 1.0}}}
+    engine = database.connect(database.parse_url(url))
+    database.migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(database.monitoring.insert().values(row))
+    metrics = requests.get(f"{service}/metrics", timeout=60).text
+    before = value(metrics, "digits_log_pictures_total")
+    for _ in range(8):
+        last = ask(service, images[:5])[0]["request_id"][:32]
+    logged(url, last, 5)
+    end = time.monotonic() + 90
+    while value(metrics, "digits_log_pictures_total") < before + 40 or value(metrics, "digits_monitor_effect") != 3:
+        assert time.monotonic() < end, metrics
+        time.sleep(0.5)
+        metrics = requests.get(f"{service}/metrics", timeout=60).text
+    exposed = set(re.findall(r"^(\w+)(?:{| )", metrics, re.MULTILINE)) | {"up"}
+    groups = yaml.safe_load((REPOSITORY / "deploy" / "alerts.yml").read_text())["groups"]
+    guide = (REPOSITORY / "docs" / "operations.md").read_text()
+    for rule in (rule for group in groups for rule in group["rules"]):
+        selectors = list(metric_selectors(promql_parser.parse(rule["expr"])))
+        assert selectors and {selector.name for selector in selectors} <= exposed, rule["alert"]
+        assert f"`{rule['alert']}`" in guide and rule["annotations"]["summary"]
+        for matcher in (matcher for selector in selectors for matcher in selector.matchers.matchers):
+            if matcher.name != "job":  # set by the scrape configuration
+                assert re.search(rf'[{{,]{matcher.name}="', metrics), matcher
+    documented = set(re.findall(r"`(digits_\w+)`", guide))
+    assert documented <= exposed | {name.rsplit("_", 1)[0] for name in exposed}
+
+
 def test_postgresql_serves_the_log_the_monitor_and_deletion(
     project: Project, images: np.ndarray, postgres_url: str
 ) -> None:
@@ -118,7 +151,7 @@ def test_postgresql_serves_the_log_the_monitor_and_deletion(
         assert len(logged(postgres_url, request_id)) == 1
     assert [row.label for row in rows(postgres_url, database.labels.select())] == [7]
     assert "too little data" in project.run(
-        "python", "-m", "pipeline.monitoring.monitor", status=2, DIGITS_DATABASE_URL=postgres_url
+        "python", "-m", "pipeline.monitoring.monitor", status=11, DIGITS_DATABASE_URL=postgres_url
     )
     erase = ("python", "-m", "pipeline.monitoring.erase", request_id)
     assert "rows deleted" in project.run(*erase, DIGITS_DATABASE_URL=postgres_url)
@@ -185,39 +218,6 @@ def value(metrics: str, name: str) -> float:
     """Returns the sum of a metric's samples in Prometheus's text format."""
     found = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", metrics, re.MULTILINE)
     return sum(map(float, found))
-
-
-def test_metrics_cover_all_workers_and_alerts_use_existing_metrics(
-    deployment: tuple[str, str], images: np.ndarray
-) -> None:
-    service, url = deployment
-    row = {"time": sql.func.now(), "status": 1, "figures": {"off_centre": {"effect": 3.0, "threshold": 1.0}}}
-    engine = database.connect(database.parse_url(url))
-    database.migrate(engine)
-    with engine.begin() as connection:
-        connection.execute(database.monitoring.insert().values(row))
-    metrics = requests.get(f"{service}/metrics", timeout=60).text
-    before = value(metrics, "digits_log_pictures_total")
-    for _ in range(8):
-        last = ask(service, images[:5])[0]["request_id"][:32]
-    logged(url, last, 5)
-    end = time.monotonic() + 90
-    while value(metrics, "digits_log_pictures_total") < before + 40 or value(metrics, "digits_monitor_effect") != 3:
-        assert time.monotonic() < end, metrics
-        time.sleep(0.5)
-        metrics = requests.get(f"{service}/metrics", timeout=60).text
-    exposed = set(re.findall(r"^(\w+)(?:{| )", metrics, re.MULTILINE)) | {"up"}
-    groups = yaml.safe_load((REPOSITORY / "deploy" / "alerts.yml").read_text())["groups"]
-    guide = (REPOSITORY / "docs" / "operations.md").read_text()
-    for rule in (rule for group in groups for rule in group["rules"]):
-        selectors = list(metric_selectors(promql_parser.parse(rule["expr"])))
-        assert selectors and {selector.name for selector in selectors} <= exposed, rule["alert"]
-        assert f"`{rule['alert']}`" in guide and rule["annotations"]["summary"]
-        for matcher in (matcher for selector in selectors for matcher in selector.matchers.matchers):
-            if matcher.name != "job":  # set by the scrape configuration
-                assert re.search(rf'[{{,]{matcher.name}="', metrics), matcher
-    documented = set(re.findall(r"`(digits_\w+)`", guide))
-    assert documented <= exposed | {name.rsplit("_", 1)[0] for name in exposed}
 
 
 def metric_selectors(expression: object) -> Iterator[object]:

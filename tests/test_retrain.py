@@ -31,7 +31,7 @@ def small(params: dict[str, Any]) -> None:
     del params["models"]["cnn"]
     params["models"]["mlp"]["seed"] = 2  # another model than the shared project's, which would not be trained again
     params["feedback"] |= {"class_share": 1.0, "client_share": 1.0, "rejected_below": 0.0}
-    params["gate"] |= {"tolerance": 0.2, "minimum_labels": 30}
+    params["selection"] |= {"tolerance": 0.2, "corrupted_tolerance": 0.5, "ood_tolerance": 0.5, "minimum_labels": 30}
 
 
 @pytest.fixture(scope="module")
@@ -155,9 +155,7 @@ def test_the_whole_loop(deployment: Project) -> None:
             lambda family: [m for m in family if m.cmdline()[1:] == ["-m", "pipeline.deployment.retrain"]],
         )
         output = retrain(project)
-        promoted = re.match(
-            r"promoted: version (\d+): more accurate than the champion: .* labelled images", last(output)
-        )
+        promoted = re.match(r"promoted: version (\d+): better than the champion: .* labelled images", last(output))
         assert promoted, output
         new = promoted[1]
         until(lambda: champion(url) == new, seconds=30)
@@ -173,11 +171,11 @@ def test_the_whole_loop(deployment: Project) -> None:
         assert f"rolled back: from version {old} to {new}" in project.run("make", "rollback")
         until(lambda: champion(url) == new, seconds=30)
         refused = project.run("make", "promote", f"VERSION={old}", status=2)
-        assert f"the gate refuses version {old}: may be worse than the champion" in refused
+        assert f"the gate refuses version {old}: possibly worse than the champion" in refused
         project.run("make", "promote", f"VERSION={old}", 'REASON=it\'s only a "test"')
         until(lambda: champion(url) == old, seconds=30)
     table = project.run("make", "champions", COLUMNS="200")
-    assert re.search(rf"promoted, forced *│ {new} *│ {old} *│ it's only a \"test\" \(the gate refuses: may be", table)
+    assert re.search(rf"promoted, forced *│ {new} *│ {old} *│ it's only a \"test\" \(the gate refuses: possibly", table)
     summary = (project.folder / "reports" / "retraining.md").read_text()
     assert "## Metrics against the last commit" in summary and "| mlp | test accuracy |" in summary
 

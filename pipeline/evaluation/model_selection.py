@@ -84,9 +84,8 @@ def decide(challenger: Evidence, incumbent: Evidence, policy: Policy, name: str)
     if losses:
         return Decision(False, f"possibly worse than {name}: {losses[0]}", findings)
     if gains:
-        p_value = gains[0].p_value
-        chance = f"p = {p_value:.2g}" if p_value >= 0.0001 else "p < 0.0001"
-        return Decision(True, f"better than {name}: {gains[0]}, {chance}", findings)
+        texts = [f"{gain}, p {f'= {gain.p_value:.2g}' if gain.p_value >= 0.0001 else '< 0.0001'}" for gain in gains]
+        return Decision(True, f"better than {name}: {'; '.join(texts)}", findings)
     for key, unit in (("multiply_adds", "multiply-adds"), ("bytes", "bytes")):
         before, after = incumbent.cost[key], challenger.cost[key]
         if after < before:

@@ -27,7 +27,7 @@ def assess(model: str, challenger: Model, champion: str | None) -> gate.Decision
     """
     current = versions.by_number(model, champion) if champion else None
     if current is not None and current.tags.get("digest") == challenger.digest:
-        reason = f"same model file as version {champion}, with other classes, threshold or OOD score"
+        reason = f"it has the model file of version {champion}"
         return gate.Decision(True, reason, event="updated")
     val = load_split("val")
     if val.dataset != challenger.card["dataset"]:

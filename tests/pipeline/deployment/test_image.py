@@ -52,7 +52,7 @@ def test_the_image_has_the_models_that_are_served_now(copy: Project) -> None:
     output, built = build(copy)
     assert built == expected and "packaging" not in output
 
-    copy.run(*PROMOTION, "promote", VERSION=versions[other], REASON="test")
+    copy.run(*PROMOTION, "promote", versions[other], "--reason", "test")
     output, built = build(copy)
     assert built == expected | {"champion": other} and f"packaging {other} as champion" in output
 

@@ -256,11 +256,11 @@ def test_a_version_with_the_champions_file_updates_it_without_a_comparison(make_
     assert promotion.promote_winner(MODEL, number) == {
         "champion": number,
         "event": "updated",
-        "reason": f"version {number}: same model file as version 1, with other classes, threshold or OOD score",
+        "reason": f"version {number}: it has the model file of version 1",
     }
     assert aliases() == (number, "1") and rows()[-1] == ("updated", "1", number)
     assert promotions.history(open_database(), MODEL)[-1]["digest"] == "c" * 64
-    assert versions.by_number(MODEL, number).tags["updated"].startswith("same model file")
+    assert versions.by_number(MODEL, number).tags["updated"].startswith("it has the model file")
     assert digest != first.tags["digest"]
     assert promotion.promote_winner(MODEL, number)["event"] == "unchanged"
 
