@@ -23,9 +23,9 @@ UNFINISHED = re.compile(r"\.\w+\.(npz|html)\..+")  # the temporary names of pipe
 PNG = re.compile(rb"data:image/png;base64,([A-Za-z0-9+/=]+)")
 
 
-def delete(folder: Path, pictures: Pictures) -> list[Path]:
-    """Delete all files below `folder` that hold one of the pictures. Returns their paths."""
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and holds(path, pictures)]
+def delete(folder: Path, pictures: Pictures, pattern: str = "*") -> list[Path]:
+    """Delete all files below `folder` whose name matches and that hold one of the pictures. Returns their paths."""
+    found = [path for path in sorted(folder.rglob(pattern)) if path.is_file() and holds(path, pictures)]
     for path in found:
         path.unlink()
     return found

@@ -108,8 +108,12 @@ def remove_corrections(path: Path, pictures: Pictures) -> bool:
 
 
 def clean_reports(pictures: Pictures) -> None:
-    """Delete reports that show a picture. The next run of the command that wrote one writes it again."""
-    for path in copies.delete(REPORTS, pictures):
+    """Delete reports that show a picture. The next run of the command that wrote one writes it again.
+
+    Only the monitor shows pictures of users. Other reports show published images, which a user may have sent too.
+    """
+    own = pictures - published_images()
+    for path in copies.delete(REPORTS, pictures, "monitor.*") + copies.delete(REPORTS, own):
         say(f"deleted: reports/{path.relative_to(REPORTS)}; make monitor writes a new one")
 
 

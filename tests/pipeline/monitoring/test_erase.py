@@ -272,8 +272,11 @@ def test_files_with_published_images_are_kept(stores: Path) -> None:
         for name, content in zip(RAW_FILES[split], (images[:1], labels[:1]), strict=True):
             write_idx(stores / "data" / "raw" / name, content)
     save_split("test", Split("mnist", images[:1], labels[:1]))
+    page = (stores / "reports" / "monitor.html").read_text()
+    write_text(stores / "reports" / "comparison.html", page)  # shows the published image, as galleries do
     call("r0", "r1")
     assert places(PICTURES[:1], stores / "data" / "prepared") == {"test.npz"}
+    assert places(PICTURES[:1], stores / "reports") == {"comparison.html"}
     assert places(PICTURES[1:], stores) == set()  # train.npz also held the other picture
 
 
