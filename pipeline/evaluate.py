@@ -13,7 +13,7 @@ from pipeline.data.datasets import Dataset, load_dataset
 from pipeline.data.splits import Split, load_split
 from pipeline.evaluation import metrics
 from pipeline.evaluation.calibration import Probabilities
-from pipeline.evaluation.ood_fit import fit_and_evaluate, rejected_samples, to_card
+from pipeline.evaluation.ood_fit import fit_and_evaluate, to_card
 from pipeline.evaluation.reference import REFERENCE_FILE, make_reference, save_reference
 from pipeline.files import read_json, replacing, sha256, write_json, write_text
 from pipeline.params import load_params
@@ -31,7 +31,8 @@ def main(name: str) -> None:
     dataset = load_dataset(val.dataset)
     probabilities = {split: classifier.probabilities(data.images) for split, data in splits.items()}
     with threadpool_limits(1):  # the order of summation, and so the last digits, depend on the number of threads
-        ood_score, ood_rates = fit_and_evaluate(classifier, probabilities, splits, settings.false_rejection_rate)
+        rate = settings.false_rejection_rate
+        ood_score, ood_rates, rejected = fit_and_evaluate(classifier, probabilities, splits, rate)
     details = metrics.compute_metrics(probabilities, splits, dataset, training["temperature"], settings)
     details["metrics"]["out_of_distribution"] = ood_rates
     details["metrics"]["robustness"] = metrics.corruption_errors(classifier, test.labels)
@@ -43,7 +44,7 @@ def main(name: str) -> None:
         "val": probabilities["val"],
         "test": probabilities["test"],
         "corruption_accuracy": metrics.corruption_accuracy(classifier, val.labels),
-        "ood_rejected": rejected_samples(classifier, ood_score),
+        "ood_rejected": rejected,
     }
     uncertain = probabilities["val"].max(axis=1) < evaluation["metrics"]["val"]["threshold"]
     uncertain |= ood_score.rejects(probabilities["val"], val.images)

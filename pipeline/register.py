@@ -26,7 +26,7 @@ def main() -> None:
             good.append(name)
             client.set_registered_model_alias(model, name, version.version)
         say(f"{name}: version {version.version}, {findings[name]}")
-    outcome = promote_winner(model, str(versions[good[0]].version) if good else None)
+    outcome = promote_winner(model, [str(versions[name].version) for name in good])
     record = {
         "dataset": dataset_name,
         "model": model,

@@ -74,9 +74,11 @@ def repro(*arguments: str) -> None:
 def outcome(before: dict[str, Any]) -> tuple[str, str]:
     """Returns the event (promoted, updated, refused or unchanged) since the state `before`, and its reason."""
     record, engine = read_json(REGISTERED), open_database()
-    for row in reversed(promotions.history(engine, record["model"])):
-        if row["id"] > before["row"] and row["event"] in ("promoted", "updated", "refused"):
-            return row["event"], f"version {row['version']}: {row['reason']}"
+    events = ("refused", "updated", "promoted")  # the most important one is the last
+    new = [row for row in promotions.history(engine, record["model"]) if row["id"] > before["row"]]
+    if rows := [row for row in new if row["event"] in events]:
+        row = max(rows, key=lambda row: (events.index(row["event"]), row["id"]))
+        return row["event"], f"version {row['version']}: {row['reason']}"
     if registration_time() != before["registered"]:
         last = read_json(REPORTS / "outcome.json")
         return last["event"], last["reason"]

@@ -126,9 +126,8 @@ def _corrupted(new: NDArray[np.floating[Any]], old: NDArray[np.floating[Any]], p
 class Selection:
     """The selected model and the evidence for it.
 
-    `ranking`: all models, best first. `findings`: the selected model minus each other model. `error_rate`,
-    `corruption_error`, `ood_accepted`: shares of each model. `headline`: the selected model and the reason, in one
-    sentence.
+    `ranking`: all models, best first. `headline`: the selected model and the reason, in one or two sentences.
+    `findings`: the selected model minus each other model. `error_rate`: on clean images, a share.
     """
 
     winner: str
@@ -136,8 +135,6 @@ class Selection:
     headline: str
     findings: dict[str, list[Finding]]
     error_rate: dict[str, float]
-    corruption_error: dict[str, float]
-    ood_accepted: dict[str, float]
 
 
 def select_model(evidence: Mapping[str, Evidence], policy: Policy) -> Selection:
@@ -157,8 +154,6 @@ def select_model(evidence: Mapping[str, Evidence], policy: Policy) -> Selection:
         headline=_headline(evidence, ranking, error_rate, policy),
         findings={name: compare(evidence[winner], evidence[name], policy) for name in others},
         error_rate=error_rate,
-        corruption_error={name: float(1 - each.corrupted.mean()) for name, each in evidence.items()},
-        ood_accepted={name: float((~each.ood).mean()) for name, each in evidence.items()},
     )
 
 

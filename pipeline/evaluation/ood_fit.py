@@ -26,8 +26,10 @@ def fit_and_evaluate(
     probabilities: dict[str, Probabilities],
     splits: dict[str, Split],
     false_rejection_rate: float,
-) -> tuple[OODScore, dict[str, float]]:
+) -> tuple[OODScore, dict[str, float], NDArray[np.bool_]]:
     """Fit the OOD score of one model, and measure its error rates on images that it was not fitted on.
+
+    Returns the score, the rates, and which of the OOD samples that it was not fitted on it rejects, bool (k,).
 
     `probabilities`: of the model, (n, classes), for the images of the splits "tune", "val" and "test". The score is
     fitted on the tuning images and on half of the OOD images of each kind. The fit sees each digit both as it is and as
@@ -50,13 +52,14 @@ def fit_and_evaluate(
         scores[~half] = fit(half)(of_tune[~half], tune[~half])
     threshold = float(np.quantile(scores, 1 - false_rejection_rate, method="higher"))
     score = replace(fit(np.ones(len(tune), bool)), threshold=threshold)
-    accepted, kinds = ~score.rejects(ood_probabilities[~fitted], images[~fitted]), kinds[~fitted]
-    return score, {
+    rejected, kinds = score.rejects(ood_probabilities[~fitted], images[~fitted]), kinds[~fitted]
+    rates = {
         "false_rejections_test": float(score.rejects(probabilities["test"], splits["test"].images).mean()),
         "false_rejections_val": float(score.rejects(probabilities["val"], splits["val"].images).mean()),
-        "accepted": float(accepted.mean()),
-        **{f"{kind}_accepted": float(accepted[kinds == kind].mean()) for kind in sorted(set(kinds))},
+        "accepted": float((~rejected).mean()),
+        **{f"{kind}_accepted": float((~rejected[kinds == kind]).mean()) for kind in sorted(set(kinds))},
     }
+    return score, rates, rejected
 
 
 def load_samples() -> tuple[Images, NDArray[np.str_], NDArray[np.bool_]]:

@@ -21,6 +21,7 @@ MINIMUM_DEVIATIONS = {"off_centre": 0.25}  # pixels; the standard deviation of t
 Values = NDArray[np.floating[Any]]
 Version = tuple[str, str]  # a model's name and the number of its version in the registry
 References = Mapping[Version, Reference]
+VERSION_COLUMNS = ["model", "version"]  # of the logged predictions
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,6 @@ class Window:
     def by_version(self) -> dict[Version, pd.DataFrame]:
         """Returns the rows of `predictions` of each version that answered."""
         return {(str(name), str(number)): rows for (name, number), rows in self.predictions.groupby(VERSION_COLUMNS)}
-
-
-VERSION_COLUMNS = ["model", "version"]
 
 
 def title(version: Version) -> str:

@@ -42,8 +42,9 @@ def main(request_ids: list[str]) -> None:
         with FileLock(RETRAINING_LOCK, timeout=0), database_errors():
             pictures, rebuilt, remaining = read_pictures(engine, requests), False, []
             if pictures:
-                rebuilt = clean_training_data(pictures)
-                clean_reports(pictures)
+                own = pictures - published_images()
+                rebuilt = clean_training_data(pictures, own)
+                clean_reports(pictures, own)
                 remaining = clean_runs(pictures)
             count = delete_rows(engine, requests)
     except Timeout:
@@ -70,14 +71,14 @@ def read_pictures(engine: sql.Engine, requests: Sequence[str]) -> Pictures:
         return {bytes(pixels) for pixels in connection.execute(query).scalars()}
 
 
-def clean_training_data(pictures: Pictures) -> bool:
+def clean_training_data(pictures: Pictures, own: Pictures) -> bool:
     """Delete pictures from exported corrections, prepared images and DVC's cache. Returns whether they were there.
 
-    First the exports, from which the others are built. A file that holds a picture only because it is a published image
-    is kept.
+    First the exports, from which the others are built. `own`: the pictures that are not published images; prepared
+    images and the cache hold the others anyway.
     """
     found = [remove_corrections(FEEDBACK / name, pictures) for name in EXPORTS]
-    cache, own = Path(dvc("cache", "dir").strip()), pictures - published_images()
+    cache = Path(dvc("cache", "dir").strip())
     folders = (FEEDBACK, PREPARED, cache, ROOT / ".dvc" / "tmp" / "exps")  # the last: queued experiments of DVC
     deleted = [path for folder in folders for path in copies.delete(folder, own)]
     for path in deleted:
@@ -107,12 +108,11 @@ def remove_corrections(path: Path, pictures: Pictures) -> bool:
     return not kept.all()
 
 
-def clean_reports(pictures: Pictures) -> None:
+def clean_reports(pictures: Pictures, own: Pictures) -> None:
     """Delete reports that show a picture. The next run of the command that wrote one writes it again.
 
-    Only the monitor shows pictures of users. Other reports show published images, which a user may have sent too.
+    Only the monitor shows pictures of users. Other reports show published images: they hold no picture of `own`.
     """
-    own = pictures - published_images()
     for path in copies.delete(REPORTS, pictures, "monitor.*") + copies.delete(REPORTS, own):
         say(f"deleted: reports/{path.relative_to(REPORTS)}; make monitor writes a new one")
 

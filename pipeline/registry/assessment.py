@@ -33,11 +33,9 @@ def assess(model: str, challenger: Model, champion: str | None) -> gate.Decision
     if val.dataset != challenger.card["dataset"]:
         raise PipelineError(f"the validation images are of {val.dataset}, the model of {challenger.card['dataset']}")
     old = versions.find(model, champion) if champion else None
-    unseen = unseen_images(val, [challenger, *([old] if old else [])])
-    bar = load_dataset(val.dataset).bar(challenger.name)
-    evidence = [collect(each, val, unseen) if each else None for each in (challenger, old)]
-    assert evidence[0] is not None
-    return gate.decide(evidence[0], evidence[1], bar, load_params().selection)
+    unseen = unseen_images(val, [challenger, old] if old else [challenger])
+    evidence, old_evidence = collect(challenger, val, unseen), collect(old, val, unseen) if old else None
+    return gate.decide(evidence, old_evidence, load_dataset(val.dataset).bar(challenger.name), load_params().selection)
 
 
 def unseen_images(val: Split, models: Sequence[Model]) -> NDArray[np.bool_]:

@@ -4,8 +4,10 @@
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+import sqlalchemy as sql
 import typer
 
 from pipeline.console import AsJson, PipelineError, run_app, say
@@ -103,13 +105,44 @@ def registered_model() -> str:
         return versions.registered_model(load_params().data.dataset)
 
 
-def promote_winner(model: str, version: str | None) -> dict[str, Any]:
+def promote_winner(model: str, candidates: Sequence[str]) -> dict[str, Any]:
     """Make the winner of the comparison champion if the gate lets it pass. Returns champion, event and reason.
 
-    `version`: the winner's, None if no model reaches the quality bar. A version that a user replaced as champion is
-    refused until a user promotes it again.
+    `candidates`: the versions of the run that reach the quality bar, the winner first. If one of them has the
+    champion's model file, it replaces the champion first: its thresholds are served, also if another model wins.
     """
     engine = open_database()
+    update = update_champion(engine, model, candidates)
+    outcome = assess_winner(engine, model, candidates[0] if candidates else None)
+    if update is None or outcome["event"] == "promoted":
+        return outcome
+    reason = f"{update}; {outcome['reason']}" if outcome["event"] == "refused" else update
+    return {**outcome, "event": "updated", "reason": reason}
+
+
+def update_champion(engine: sql.Engine, model: str, candidates: Sequence[str]) -> str | None:
+    """Replace the champion by a candidate with the same model file. Returns the reason; None if nothing changed.
+
+    A candidate that a user replaced as champion does not come back in this way.
+    """
+    state = champion_state(engine, model)
+    champion = versions.by_number(model, state.version) if state.version else None
+    if champion is None or state.version in candidates:
+        return None
+    for number in candidates:
+        candidate = versions.download(model, number)
+        if candidate.digest == champion.tags.get("digest") and demotion(engine, model, candidate) is None:
+            decision = assess(model, candidate, state.version)
+            change(engine, model, decision.event, candidate, state, decision.reason)
+            return f"version {number}: {decision.reason}"
+    return None
+
+
+def assess_winner(engine: sql.Engine, model: str, version: str | None) -> dict[str, Any]:
+    """Decide about the winner of the comparison; `version` is None if no model reaches the quality bar.
+
+    A version that a user replaced as champion is refused until a user promotes it again.
+    """
     state = champion_state(engine, model)
     if version is None:
         return {"champion": state.version, "event": "unchanged", "reason": "no model reaches the quality bar"}
@@ -118,7 +151,7 @@ def promote_winner(model: str, version: str | None) -> dict[str, Any]:
     challenger = versions.download(model, version)
     if row := demotion(engine, model, challenger):
         reason = f"{row['who']} replaced it as champion on {row['time']:%Y-%m-%d} ({row['reason']})"
-        decision = gate.Decision(False, f"{reason}; make promote VERSION={version} brings it back")
+        decision = gate.Decision(False, f"{reason}; digits promote {version} brings it back")
     else:
         decision = assess(model, challenger, state.version)
     reason = f"version {version}: {decision.reason}"

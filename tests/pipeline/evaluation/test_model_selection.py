@@ -143,7 +143,8 @@ def test_robustness_decides_before_cost() -> None:
     robust = np.clip(ROBUST + 0.2, 0, 1)
     selection = select(cnn=model(0, 20, LARGE, corrupted=robust), mlp=model(0, 20))
     assert selection.winner == "cnn"
-    assert selection.corruption_error["cnn"] < selection.corruption_error["mlp"] == pytest.approx(0.5)
+    _, corrupted, _ = selection.findings["mlp"]
+    assert corrupted.difference == pytest.approx((robust - ROBUST).mean(), abs=1e-6) and corrupted.low > 0
 
 
 def test_accuracy_decides_before_robustness() -> None:

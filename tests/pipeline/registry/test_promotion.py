@@ -253,7 +253,7 @@ def test_a_version_with_the_champions_file_updates_it_without_a_comparison(make_
     assert first is not None
     tags = {**first.tags, "content_digest": "c" * 64}
     number = str(client.create_model_version(MODEL, str(file), tags=tags).version)
-    assert promotion.promote_winner(MODEL, number) == {
+    assert promotion.promote_winner(MODEL, [number]) == {
         "champion": number,
         "event": "updated",
         "reason": f"version {number}: it has the model file of version 1",
@@ -262,7 +262,21 @@ def test_a_version_with_the_champions_file_updates_it_without_a_comparison(make_
     assert promotions.history(open_database(), MODEL)[-1]["digest"] == "c" * 64
     assert versions.by_number(MODEL, number).tags["updated"].startswith("it has the model file")
     assert digest != first.tags["digest"]
-    assert promotion.promote_winner(MODEL, number)["event"] == "unchanged"
+    assert promotion.promote_winner(MODEL, [number])["event"] == "unchanged"
+
+
+def test_a_champion_that_a_user_chose_is_updated_although_another_model_wins(make_version, tmp_path: Path) -> None:
+    cnn, mlp = make_version("cnn"), make_version("mlp")
+    promote(cnn)
+    promote(mlp, forced=True)
+    tags = {"name": "mlp", "digest": mlp.digest, "content_digest": "c" * 64}
+    number = str(tracking.connect().create_model_version(MODEL, str(tmp_path / "source1"), tags=tags).version)
+    outcome = promotion.promote_winner(MODEL, ["1", number])
+    assert aliases() == (number, "2") and rows()[-2:] == [("updated", "2", number), ("refused", number, "1")]
+    assert (outcome["champion"], outcome["event"]) == (number, "updated")
+    assert outcome["reason"].startswith(f"version {number}: it has the model file of version 2; version 1: ")
+    assert "replaced it as champion" in outcome["reason"]
+    assert promotion.promote_winner(MODEL, ["1", number])["event"] == "refused"  # nothing is left to update
 
 
 def test_a_rejected_content_stays_rejected_and_another_content_of_the_file_does_not(make_version, tmp_path) -> None:
