@@ -141,7 +141,7 @@ def verify(tag: str, models: dict[str, Model]) -> None:
     import numpy as np
     import requests
 
-    isolated = dict.fromkeys(("DIGITS_API_KEY", "DIGITS_LOG_PREDICTIONS", "DIGITS_MODEL_DIR"), "")
+    isolated = {name: None for name in os.environ if name.startswith("DIGITS_")}
     with serving(tag, isolated) as url:
         for name, model in models.items():
             body = {"images": model.known_digits[0].tolist(), "model": name}

@@ -12,18 +12,21 @@ from recognition.native_output import hide_native_output
 
 BATCH = 64  # images per call for large inputs; the remaining images run one by one
 SHAPE = (IMAGE_SIZE, IMAGE_SIZE)
+LOADING = threading.Lock()  # hide_native_output redirects the output of the whole process
 
 
 class Classifier:
-    """A LiteRT model that maps float32 images (n, 28, 28) in 0..255 to probabilities (n, classes). Thread-safe."""
+    """A LiteRT model that maps float32 images (n, 28, 28) in 0..255 to probabilities (n, classes).
+
+    Any thread may call it. An interpreter is not thread-safe, so each thread has its own: threads never wait for each
+    other.
+    """
 
     def __init__(self, model: Path | bytes) -> None:
         """`model`: the path or the content of the file. Raises ValueError if it is no LiteRT model of this shape."""
-        content = model if isinstance(model, bytes) else Path(model).read_bytes()
-        self._single = _Runner(content, 1)
-        self._batch = _Runner(content, BATCH)
-        self._lock = threading.Lock()  # an interpreter is not thread-safe
-        self.classes = self._single.classes
+        self._content = model if isinstance(model, bytes) else Path(model).read_bytes()
+        self._of_thread = threading.local()
+        self.classes = self._runners()[0].classes
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Class probabilities (n, classes) of images: uint8 (n, 28, 28), ink bright.
@@ -32,14 +35,23 @@ class Classifier:
         """
         if images.shape[1:] != SHAPE or images.dtype != np.uint8:
             raise ValueError(f"images must be uint8 (n, {IMAGE_SIZE}, {IMAGE_SIZE}), not {images.dtype} {images.shape}")
+        single, batch = self._runners()
         probabilities = np.empty((len(images), self.classes), np.float32)
         whole = len(images) - len(images) % BATCH
-        with self._lock:
-            for start in range(0, whole, BATCH):
-                probabilities[start : start + BATCH] = self._batch(images[start : start + BATCH])
-            for index in range(whole, len(images)):
-                probabilities[index] = self._single(images[index : index + 1])[0]
+        for start in range(0, whole, BATCH):
+            probabilities[start : start + BATCH] = batch(images[start : start + BATCH])
+        for index in range(whole, len(images)):
+            probabilities[index] = single(images[index : index + 1])[0]
         return probabilities
+
+    def _runners(self) -> "tuple[_Runner, _Runner]":
+        """The calling thread's interpreters for one image and for BATCH images."""
+        try:
+            runners: tuple[_Runner, _Runner] = self._of_thread.runners
+        except AttributeError:
+            with LOADING:
+                runners = self._of_thread.runners = _Runner(self._content, 1), _Runner(self._content, BATCH)
+        return runners
 
 
 class _Runner:

@@ -1,6 +1,7 @@
 """What can be set by environment variables, read once and checked on start."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from records.database import parse_url
 
 SECRET = frozenset({"api_key", "hash_key", "database_url"})  # values that no message shows
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+HOST = re.compile(r"\*|(\*\.)?[a-z0-9_.:-]+")
+ORIGIN = re.compile(r"\*|https?://[^/\s,]+")
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -20,6 +24,13 @@ class Settings(BaseModel):
     api_key: Annotated[SecretStr, Field(min_length=8)] | None = Field(
         None,
         description="key that clients send as `Authorization: Bearer KEY`, 8 or more characters; unset: open to all",
+    )
+    api_keys_file: Path | None = Field(
+        None,
+        description="file with a name and the SHA-256 of a key on each line, read again when it changes; unset: none",
+    )
+    allowed_hosts: str = Field(
+        "", description="host names that clients may use besides loopback names, separated by commas; *.NAME, or *: any"
     )
     model_dir: Path | None = Field(
         None,
@@ -44,6 +55,12 @@ class Settings(BaseModel):
     max_in_flight: Count = Field(
         256, description="maximum number of concurrent requests of all workers; further requests get status 429"
     )
+    deadline_seconds: Annotated[float, Field(gt=0)] = Field(
+        10, description="maximum seconds for an answer after the request has arrived; then it gets status 503"
+    )
+    drain_file: Path | None = Field(
+        None, description="while this file exists, /readyz answers 503, so that load balancers send no new requests"
+    )
     rate_per_minute: Annotated[int, Field(ge=0)] = Field(
         0, description="maximum requests per client (API key or address) and worker; 0: no limit"
     )
@@ -58,6 +75,34 @@ class Settings(BaseModel):
         parse_url(value)
         return value
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, value: str) -> str:
+        if wrong := sorted(name for name in _names(value.lower()) if not HOST.fullmatch(name)):
+            raise ValueError(f"expected names like digits.example.org, *.example.org or *, found {wrong[0]!r}")
+        return value
+
+    @field_validator("allow_origins")
+    @classmethod
+    def _web_origins(cls, value: str) -> str:
+        if wrong := sorted(name for name in _names(value) if not ORIGIN.fullmatch(name)):
+            raise ValueError(f"expected origins like https://example.org, or *, found {wrong[0]!r}")
+        return value
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """Host names that clients may use, in lower case."""
+        return LOOPBACK_NAMES | _names(self.allowed_hosts.lower())
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Origins of other sites that may call the service."""
+        return _names(self.allow_origins)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in text.split(",") if name.strip())
+
 
 def variable(field: str) -> str:
     """The environment variable of a field."""
@@ -65,8 +110,13 @@ def variable(field: str) -> str:
 
 
 def read_settings() -> Settings:
-    """Settings from the environment. Raises ValueError that names each wrong variable and what it must be."""
+    """Settings from the environment. Raises ValueError that names each wrong variable and what it must be.
+
+    An empty variable counts as unset, except `DIGITS_API_KEY`: an empty key would open the service to all.
+    """
     values = {field: os.environ.get(variable(field), "") for field in Settings.model_fields}
+    if os.environ.get(variable("api_key")) == "":
+        raise ValueError("DIGITS_API_KEY is empty: set a key of 8 or more characters, or unset it to need no key")
     try:
         return Settings.model_validate({field: value for field, value in values.items() if value != ""})
     except ValidationError as error:

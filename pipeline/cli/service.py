@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.project import Port, in_project, use_model_folder
-from pipeline.console import AsJson
+from pipeline.console import AsJson, PipelineError
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -21,7 +21,12 @@ def serve(
     use_model_folder()
     from pipeline.deployment import serve
     from pipeline.registry import handover
+    from serving.settings import read_settings
 
+    try:
+        read_settings()
+    except ValueError as error:
+        raise PipelineError(str(error)) from None
     handover.main()
     serve.main(host, port)
 

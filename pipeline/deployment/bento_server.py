@@ -26,11 +26,16 @@ def free_port() -> int:
 
 
 def start(
-    tag: str, host: str, port: int, output: IO[bytes] | None = None, environment: Mapping[str, str] | None = None
+    tag: str, host: str, port: int, output: IO[bytes] | None = None, environment: Mapping[str, str | None] | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Start `bentoml serve` for a Bento of the project's store."""
+    """Start `bentoml serve` for a Bento of the project's store. Variables that are None are unset.
+
+    In BentoML's container mode, the server exits when its workers cannot start, instead of starting them again.
+    """
     command = [sys.executable, "-m", "bentoml", "serve", tag, "--host", host, "--port", str(port)]
-    variables = {**os.environ, "BENTOML_HOME": str(BENTOML_HOME), **(environment or {})}
+    defaults = {"BENTOML_HOME": str(BENTOML_HOME), "BENTOML_CONTAINERIZED": "true"}
+    wanted = {**os.environ, **defaults, **(environment or {})}
+    variables = {name: value for name, value in wanted.items() if value is not None}
     # In the repository's root, its modules would shadow those of the Bento
     return subprocess.Popen(command, stdout=output, stderr=output, env=variables, cwd=BENTOML_HOME)
 
@@ -60,7 +65,7 @@ def stop(server: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def serving(tag: str, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+def serving(tag: str, environment: Mapping[str, str | None] | None = None) -> Iterator[str]:
     """Serve a Bento on a free loopback port while the block runs. Yields its URL.
 
     A PipelineError in the block gets the end of the server's log appended.

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from pipeline.registry import handover
 from pipeline.tracking import database_url
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+FILE_SETTINGS = ("DIGITS_API_KEYS_FILE", "DIGITS_DRAIN_FILE")
 ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104  (the user's choice)
 
 
@@ -25,6 +27,8 @@ def main(host: str = "127.0.0.1", port: Annotated[int, typer.Option(min=1, max=6
     for number in (signal.SIGINT, signal.SIGTERM):  # both raise KeyboardInterrupt, which stops the service below
         signal.signal(number, signal.default_int_handler)
     environment = {  # absolute paths, because the service runs in another folder
+        **{name: str(Path(os.environ[name]).absolute()) for name in FILE_SETTINGS if os.environ.get(name)},
+        "DIGITS_ALLOWED_HOSTS": allowed_hosts(host),
         "DIGITS_LOG_LEVEL": os.environ.get("DIGITS_LOG_LEVEL", "warning"),  # no line for each request in the console
         "DIGITS_DATABASE_URL": database_url().render_as_string(hide_password=False),
         "DIGITS_MODEL_DIR": str(handover.directory() or ""),
@@ -41,13 +45,23 @@ def main(host: str = "127.0.0.1", port: Annotated[int, typer.Option(min=1, max=6
         stop(server)
 
 
+def allowed_hosts(host: str) -> str:
+    """Returns `DIGITS_ALLOWED_HOSTS`, with the address that the service listens on unless it means any address."""
+    named = os.environ.get("DIGITS_ALLOWED_HOSTS", "")
+    return named if host in ALL_INTERFACES else ",".join(filter(None, [named, host]))
+
+
 def describe_access(host: str) -> str:
-    """Returns a sentence on who can access the service."""
+    """Returns sentences on who can access the service."""
     if host in LOOPBACK:
         return "Only this machine can access the service. --host 0.0.0.0 opens it to other machines."
-    if os.environ.get("DIGITS_API_KEY"):
-        return "Other machines can access the service with the key in DIGITS_API_KEY."
-    return "Other machines can access the service without a key. Set DIGITS_API_KEY to require one."
+    key = "with a key" if {"DIGITS_API_KEY", "DIGITS_API_KEYS_FILE"} & os.environ.keys() else "without a key"
+    parts = [f"Other machines can access the service {key}."]
+    if key == "without a key":
+        parts.append("Set DIGITS_API_KEY to require one.")
+    if host in ALL_INTERFACES and not os.environ.get("DIGITS_ALLOWED_HOSTS"):
+        parts.append(f"First set DIGITS_ALLOWED_HOSTS to the name they use, such as {socket.gethostname().lower()}.")
+    return " ".join(parts)
 
 
 def check_free(host: str, port: int) -> None:

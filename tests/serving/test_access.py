@@ -1,21 +1,27 @@
 """Keys, limits and logs of the service, served with settings of its own."""
 
+import asyncio
+import hashlib
 import json
 import re
 import select
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+from starlette.types import Message, Receive, Scope, Send
 
 from pipeline.deployment import bento_server
 from pipeline.files import read_json
+from serving.errors import JSONResponse
+from serving.middleware import load_limits
+from serving.settings import Settings
 from tests.conftest import Project, serve
 from tests.serving.test_hostile import saved, seven
 
@@ -24,7 +30,7 @@ pytestmark = pytest.mark.slow
 KEY = "a-key-of-the-tests"
 GUARDED = ["/predict", "/compare", "/predict_number", "/predict_pixels", "/model", "/metrics", "/schema.json"]
 OPEN = ["/", "/app.js", "/report", "/cards/cnn", "/docs", "/docs.json", "/livez", "/readyz"]
-OPEN += ["/static_content/swagger-ui.css", "/static_content/swagger-ui-bundle.js"]
+OPEN += ["/swagger/swagger-ui.css", "/swagger/swagger-ui-bundle.js"]
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +76,15 @@ def test_what_people_read_is_open(locked: str, path: str) -> None:
 def test_no_other_spelling_of_a_path_avoids_the_key(locked: str, path: str) -> None:
     host, port = locked.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:  # as it stands, not made plain
-        connection.sendall(f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     assert answer.split(b" ")[1] in (b"401", b"404") and b"champion" not in answer
 
 
 def test_more_at_once_than_allowed_are_told_to_come_back(locked: str) -> None:
     host, port = locked.removeprefix("http://").split(":")
-    head = f"POST /predict HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: 100\r\n\r\n".encode()
+    fields = f"host: localhost\r\nauthorization: Bearer {KEY}\r\ncontent-length: 100"
+    head = f"POST /predict HTTP/1.1\r\n{fields}\r\n\r\n".encode()
     waiting = [socket.create_connection((host, int(port)), timeout=10) for _ in range(40)]
     try:
         for connection in waiting:  # requests whose bodies are yet to come
@@ -91,6 +98,7 @@ def test_more_at_once_than_allowed_are_told_to_come_back(locked: str) -> None:
         assert 36 <= len(refused) <= 38  # at most two of each worker's are still waited for
         assert requests.get(f"{locked}/livez", timeout=30).status_code == 200
         assert requests.get(f"{locked}/readyz", timeout=30).status_code == 200
+        assert ask(locked, "/metrics", authorization=f"Bearer {KEY}").status_code == 200
     finally:
         for connection in waiting:
             connection.close()
@@ -107,6 +115,7 @@ def test_a_client_has_its_rate_and_guesses_no_keys(project: Project, tag: str) -
         assert 1 <= int(guesses[-1].headers["retry-after"]) <= 60 and "Retry-After" in guesses[-1].json()["error"]
         good = [ask(url, "/model", authorization=f"Bearer {KEY}").status_code for _ in range(6)]
         assert good == [200] * 5 + [429]  # who has the key is counted apart from who has not
+        assert ask(url, "/metrics", authorization=f"Bearer {KEY}").status_code == 200  # never limited
         assert requests.get(f"{url}/docs", timeout=30).status_code == 200
 
 
@@ -123,9 +132,11 @@ def test_logs_are_json_without_keys_and_pixels(project: Project, tag: str, tmp_p
         )
         try:
             bento_server.wait_until_ready(server, url)
-            answer = ask(url, "/predict", authorization=f"Bearer {KEY}")
+            trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+            own = {"x-request-id": "client 7\u00e9", "traceparent": trace}
+            answer = ask(url, "/predict", authorization=f"Bearer {KEY}", **own)
             refused = ask(url, "/predict", authorization="Bearer another-key")
-            requests.get(f"{url}/nothing/{KEY}?key={KEY}", timeout=30)
+            requests.get(f"{url}/nothing/{KEY}?key={KEY}", headers={"authorization": f"Bearer {KEY}"}, timeout=30)
         finally:
             bento_server.stop(server)
     text = log.read_text()
@@ -140,6 +151,8 @@ def test_logs_are_json_without_keys_and_pixels(project: Project, tag: str, tmp_p
     ]
     assert asked[0]["request_id"] == answer.json()["request_id"] == answer.headers["x-request-id"]
     assert asked[1]["request_id"] == refused.headers["x-request-id"]
+    assert (asked[0]["client_request_id"], asked[0]["traceparent"]) == ("client7", trace)
+    assert "client_request_id" not in asked[1]
     assert all(row["milliseconds"] > 0 and re.match(r"\d{4}-\d\d-\d\dT", row["time"]) for row in asked)
     assert KEY not in text and "another-key" not in text and "0, 0, 0" not in text
 
@@ -163,52 +176,115 @@ def test_metrics_are_bounded_whatever_is_asked_for(locked: str) -> None:
 
 
 def test_other_sites_may_not_call_unless_they_are_named(service: str, project: Project, tag: str) -> None:
-    headers = {"origin": "https://example.org"}
-    body = {"image": ("a.png", saved(seven()))}
-    assert (
-        "access-control-allow-origin"
-        not in requests.post(f"{service}/predict", files=body, headers=headers, timeout=30).headers
+    site, other_site = "https://example.org", "https://example.com"
+
+    def post(url: str, **headers: str) -> requests.Response:
+        return requests.post(f"{url}/predict", files={"image": ("a.png", saved(seven()))}, headers=headers, timeout=30)
+
+    for headers in (
+        {"origin": site},
+        {"origin": "null"},
+        {"origin": service, "sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ):
+        refused = post(service, **headers)
+        assert refused.status_code == 403 and refused.json()["code"] == "origin_not_allowed", headers
+        assert "access-control-allow-origin" not in refused.headers
+    own: tuple[dict[str, str], ...] = ({}, {"origin": service}, {"origin": service, "sec-fetch-site": "same-origin"})
+    assert [post(service, **headers).status_code for headers in own] == [200] * 3
+    with serve(project, tag, DIGITS_ALLOW_ORIGINS=site, DIGITS_API_KEY=KEY) as url:
+        allowed = post(url, authorization=f"Bearer {KEY}", origin=site, **{"sec-fetch-site": "cross-site"})
+        assert allowed.status_code == 200 and allowed.headers["access-control-allow-origin"] == site
+        refused = post(url, origin=site)
+        assert refused.status_code == 401 and refused.headers["access-control-allow-origin"] == site
+        other = post(url, authorization=f"Bearer {KEY}", origin=other_site)
+        assert other.status_code == 403 and "access-control-allow-origin" not in other.headers
+
+
+def test_only_named_hosts_are_answered(service: str, project: Project, tag: str) -> None:
+    port = service.rsplit(":", 1)[1]
+
+    def statuses(url: str, path: str, hosts: list[str]) -> list[int]:
+        return [requests.get(f"{url}{path}", headers={"host": host}, timeout=30).status_code for host in hosts]
+
+    loopback = ["localhost", f"LOCALHOST:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"]
+    foreign = ["evil.example", "localhost.evil.example", f"10.0.0.1:{port}", "", "[", "a.digits.example"]
+    for path in ("/", "/model", "/metrics", "/schema.json", "/nothing"):
+        assert set(statuses(service, path, foreign)) == {403}, path
+    assert statuses(service, "/model", loopback) == [200] * 4
+    assert statuses(service, "/livez", foreign) == statuses(service, "/readyz", foreign) == [200] * len(foreign)
+    answer = requests.get(f"{service}/model", headers={"host": "evil.example"}, timeout=30).json()
+    assert answer["code"] == "host_not_allowed" and "DIGITS_ALLOWED_HOSTS" in answer["error"]
+    with serve(project, tag, DIGITS_ALLOWED_HOSTS="digits.example, *.digits.example") as url:
+        assert statuses(url, "/model", [*loopback, "digits.example", "A.digits.example:80"]) == [200] * 6
+        assert statuses(url, "/model", ["evil.example", "xdigits.example"]) == [403] * 2
+    with serve(project, tag, DIGITS_ALLOWED_HOSTS="*") as url:
+        assert statuses(url, "/model", foreign) == [200] * len(foreign)
+
+
+def test_keys_of_a_file_open_the_service_and_can_be_changed(project: Project, tag: str, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+
+    def write(**keys: str) -> None:
+        file.write_text("".join(f"{name} {hashlib.sha256(key.encode()).hexdigest()}\n" for name, key in keys.items()))
+
+    def status(key: str) -> int:
+        header = b"Bearer " + key.encode()  # not ASCII only
+        return requests.get(f"{url}/model", headers={"authorization": header}, timeout=30).status_code
+
+    write(ann="the key of ann", bob="the key of bob \u00e0")  # its last byte in UTF-8 is a space in Latin-1
+    with serve(project, tag, DIGITS_API_KEYS_FILE=str(file)) as url:
+        assert [status(key) for key in ("the key of ann", "the key of bob \u00e0", "", "ann")] == [200, 200, 401, 401]
+        write(ann="a new key of ann")
+        deadline = time.monotonic() + 30
+        while status("a new key of ann") != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert [status(key) for key in ("the key of ann", "the key of bob \u00e0")] == [401, 401]
+
+
+def test_a_slow_sender_is_not_waited_for_for_ever() -> None:
+    answered = asyncio.run(within_limits(Settings(), body_seconds=0.1, more_body=True, work_seconds=0))
+    assert answered["status"] == 400 and answered["code"] == "incomplete_body" and "did not arrive" in answered["error"]
+
+
+def test_work_beyond_the_deadline_is_given_up() -> None:
+    answered = asyncio.run(
+        within_limits(Settings(deadline_seconds=0.1), body_seconds=20, more_body=False, work_seconds=9)
     )
-    with serve(project, tag, DIGITS_ALLOW_ORIGINS="https://example.org") as url:
-        allowed = requests.post(f"{url}/predict", files=body, headers=headers, timeout=30)
-        assert allowed.headers["access-control-allow-origin"] == "https://example.org"
-        other = requests.post(f"{url}/predict", files=body, headers={"origin": "https://example.com"}, timeout=30)
-        assert "access-control-allow-origin" not in other.headers
-
-
-def test_a_slow_sender_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import Response
-    from starlette.routing import Route
-
-    from serving import requests as reading
-
-    monkeypatch.setattr(reading, "BODY_SECONDS", 0.3)
-    said: list[reading.RequestError] = []
-
-    async def read(request: Request) -> Response:
-        try:
-            await reading.read_body(request, 1000)
-        except reading.RequestError as error:
-            said.append(error)
-        return Response()
-
-    import uvicorn
-
-    port = bento_server.free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(Starlette(routes=[Route("/", read, methods=["POST"])]), port=port, log_level="error")
+    assert answered["status"] == 503 and answered["code"] == "deadline_exceeded" and "within 0.1 s" in answered["error"]
+    answered = asyncio.run(
+        within_limits(Settings(deadline_seconds=9), body_seconds=20, more_body=False, work_seconds=0)
     )
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.05)
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-            connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc")
-            assert connection.recv(100).startswith(b"HTTP/1.1 200")
-    finally:
-        server.should_exit = True
-        thread.join()
-    assert said[0].status == 400 and "did not arrive" in said[0].message
+    assert answered["status"] == 200
+
+
+async def within_limits(
+    settings: Settings, body_seconds: float, more_body: bool, work_seconds: float
+) -> dict[str, Any]:
+    """The response of a route that works for some seconds, behind LoadLimitsMiddleware."""
+
+    async def work(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["more_body"]:
+            pass
+        await asyncio.sleep(work_seconds)
+        await JSONResponse({})(scope, receive, send)
+
+    sent: list[Message] = []
+    arrived = False
+
+    async def receive() -> Message:
+        nonlocal arrived
+        if arrived:
+            await asyncio.Event().wait()
+        arrived = True
+        return {"type": "http.request", "body": b"a", "more_body": more_body}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load_limits, "BODY_SECONDS", body_seconds)
+        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+        await load_limits.LoadLimitsMiddleware(work, settings)(scope, receive, send)
+    return {"status": sent[0]["status"], **json.loads(sent[1]["body"])}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.batching import Batcher
+from serving.inference.batching import MAX_BATCH, Batcher
 
 CALLS: list[tuple[str, list[int]]] = []
 
@@ -56,6 +56,18 @@ def test_each_gets_its_own_answers_and_models_are_asked_once(calls: list[tuple[s
         [("mlp", 7)],
     ]
     assert calls == [("cnn", [1, 4, 5, 6]), ("mlp", [2, 3]), ("mlp", [7])]
+
+
+def test_a_call_has_no_more_images_than_a_batch(calls: list[tuple[str, list[int]]]) -> None:
+    async def ask() -> list[Any]:
+        batcher = Batcher()
+        sizes = [MAX_BATCH, 1, 40, 30, 10]
+        answers = await asyncio.gather(*(batcher.answer(CNN, numbered(*[7] * size)) for size in sizes))
+        assert [len(rows) for rows in answers] == sizes
+        return answers
+
+    asyncio.run(ask())
+    assert [len(numbers) for _, numbers in calls] == [MAX_BATCH, 41, 40]
 
 
 def test_one_model_s_failure_is_not_the_other_s_and_who_left_is_in_nobody_s_way(calls: list[Any]) -> None:

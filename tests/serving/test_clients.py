@@ -13,8 +13,6 @@ from pathlib import Path
 from threading import Thread
 from typing import ClassVar
 
-import bentoml
-import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
@@ -204,15 +202,3 @@ def test_the_client_waits_as_long_as_it_is_asked_to(pictures: Path) -> None:
         server.shutdown()
     assert [json.loads(line) for line in said.splitlines()] == [{"file": picture, "prediction": 1}] * 2
     assert len(Busy.seen) == 4 and Busy.seen[1] - Busy.seen[0] >= 1 <= Busy.seen[3] - Busy.seen[2]
-
-
-def test_bentomls_own_client_works_with_and_without_a_key(project: Project, service: str, locked: str) -> None:
-    with np.load(project.folder / "evaluations" / "cnn" / "known_digits.npz") as known:
-        images = known["images"][[7]].tolist()
-    for url, token in ((service, None), (locked, KEY)):
-        with bentoml.SyncHTTPClient(url, token=token) as ours:
-            answer = ours.predict_pixels(images=images, model="cnn")
-        answer = answer if isinstance(answer, dict) else answer.model_dump()
-        assert answer["results"][0]["prediction"] == 7
-    with pytest.raises(bentoml.exceptions.BentoMLException), bentoml.SyncHTTPClient(locked) as stranger:
-        stranger.predict_pixels(images=images)

@@ -15,6 +15,8 @@ import pytest
 import requests
 from PIL import Image, ImageDraw, PngImagePlugin
 
+from serving.errors import ErrorCode
+
 pytestmark = pytest.mark.slow
 
 JSON = {"content-type": "application/json"}
@@ -248,7 +250,8 @@ def test_a_hostile_body_gets_its_status(service: str, case: Case) -> None:
         (row,) = answer.json().get("results", [answer.json()])
         assert row["prediction"] in range(10)
     else:
-        assert list(answer.json()) == ["error"] and len(answer.json()["error"]) < 500
+        assert list(answer.json()) == ["error", "code"] and len(answer.json()["error"]) < 500
+        assert answer.json()["code"] in set(ErrorCode)
 
 
 def test_there_are_enough_of_them() -> None:
@@ -292,7 +295,7 @@ def test_an_endless_head_is_cut_off(service: str, memory: Callable[[], float], l
     before = memory()
     host, port = service.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\n")
+        connection.sendall(b"POST /predict HTTP/1.1\r\nhost: localhost\r\n")
         answer = b""
         try:
             for _ in range(1000):  # 30 MB

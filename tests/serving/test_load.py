@@ -81,8 +81,10 @@ class Connection:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
         kept = "keep-alive" if self._keep else "close"
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: {kept}\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        fields = (
+            f"Host: localhost\r\nConnection: {kept}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        )
+        writer.write(f"POST {path} HTTP/1.1\r\n{fields}\r\n\r\n".encode() + body)
         answer = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         await reader.readexactly(int(answer.split("content-length: ")[1].split("\r\n")[0]))
         if "connection: close" in answer:

@@ -11,10 +11,10 @@ import pytest
 import sqlalchemy as sql
 
 from records import database
-from serving import prediction_log
-from serving.answers import new_request_id
-from serving.log_writer import Answered, kept_fields
-from serving.prediction_log import Ambiguous, NotLogged, PredictionLog, Unreachable
+from serving.prediction_log import log as prediction_log
+from serving.prediction_log.log import Ambiguous, NotLogged, PredictionLog, Unreachable
+from serving.prediction_log.request_ids import RequestIds
+from serving.prediction_log.rows import Answered, kept_fields
 from tests.postgres import running_postgres
 
 ROW = {"version": "3", "prediction": 8, "confidence": 0.9, "uncertain": True, "reason": "low_confidence"}
@@ -30,7 +30,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def opened(key: str = "", max_rows: int = 1000) -> Iterator[PredictionLog]:
-    log = PredictionLog(database.database_url(Path.cwd()), key, 90, max_rows)
+    log = PredictionLog(database.database_url(Path.cwd()), key, 90, max_rows, RequestIds())
     try:
         yield log
     finally:
@@ -40,7 +40,7 @@ def opened(key: str = "", max_rows: int = 1000) -> Iterator[PredictionLog]:
 def answered(pictures: int = 1, who: str = "address 10.0.0.7", models: tuple[str, ...] = ("mlp", "cnn")) -> Answered:
     pixels = np.random.default_rng(0).integers(0, 256, (pictures, 28, 28), np.uint8)
     answers = [[kept_fields({**ROW, "model": model}) for _ in range(pictures)] for model in models]
-    return Answered(new_request_id(), "mnist", "/compare", who, time.time(), 1.5, pixels.tobytes(), answers)
+    return Answered(RequestIds().create(), "mnist", "/compare", who, time.time(), 1.5, pixels.tobytes(), answers)
 
 
 def rows(table: sql.Table) -> list[sql.Row]:
@@ -101,14 +101,14 @@ def test_pictures_of_one_request_are_numbered_and_labelled_by_number(database_ur
         log.record(one)
         log.record(several)
         wait_for(lambda: log._done == 4)
-        log.label(one.request_id, 4, "me")
-        log.label(f"{several.request_id}-2", 5, "me")
-        log.label(one.request_id, None, "me")
+        log.label(one.request_id, None, 4, "me")
+        log.label(several.request_id, 2, 5, "me")
+        log.label(one.request_id, None, None, "me")
         with pytest.raises(Ambiguous):
-            log.label(several.request_id, 5, "me")
-        for unknown in (f"{several.request_id}-3", new_request_id(), "'; drop table labels", ""):
+            log.label(several.request_id, None, 5, "me")
+        for unknown, position in ((several.request_id, 3), (RequestIds().create(), None), ("'; drop table labels", 0)):
             with pytest.raises(NotLogged):
-                log.label(unknown, 5, "me")
+                log.label(unknown, position, 5, "me")
     assert [(row.request_id, row.position, row.label) for row in rows(database.labels)] == [
         (one.request_id, 0, 4),
         (several.request_id, 2, 5),
@@ -141,7 +141,7 @@ def test_a_lost_database_is_said_once_counted_and_used_again(
     with caplog.at_level(logging.WARNING, "digits"), opened() as log:
         log.record(answered())
         with pytest.raises(Unreachable):
-            log.label(new_request_id(), 1, "me")
+            log.label(RequestIds().create(), None, 1, "me")
         wait_for(lambda: counted("digits_log_failures_total") >= before + 4)
         assert sum("cannot be used" in record.message for record in caplog.records) == 1
         folder.mkdir()

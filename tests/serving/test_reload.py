@@ -1,18 +1,22 @@
 """Models in a folder of their own: promoted ones are served without a restart, broken ones never."""
 
+import logging
+import re
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import prometheus_client
 import pytest
 import requests
 
 from pipeline.console import PipelineError
 from pipeline.files import read_json, write_json
 from recognition.model import DamagedModel
-from serving.models import Models
-from serving.reload import Watcher, load_directory
+from serving.inference import model_watcher
+from serving.inference.model_watcher import ModelWatcher
+from serving.inference.served_models import Models, ServedModels, load_directory
 from tests.conftest import Project, serve
 from tests.serving.test_hostile import saved, seven
 
@@ -73,21 +77,55 @@ def test_what_is_wrong_in_current_json_is_said(directory: Path, edit: Callable[[
         load_directory(directory)
 
 
-def test_a_look_serves_what_is_new_and_whole(directory: Path) -> None:
-    served: list[Models] = []
-    watcher = Watcher(directory, served.append)
+@pytest.fixture
+def served() -> ServedModels:
+    """Served models that remember every replacement in `history`."""
+    models = ServedModels()
+    models.history = []  # type: ignore[attr-defined]
+    models.on_replace = models.history.append  # type: ignore[attr-defined]
+    return models
+
+
+def history(served: ServedModels) -> list[str]:
+    found: list[Models] = served.history  # type: ignore[attr-defined]
+    return [models.champion for models in found]
+
+
+def test_a_look_serves_what_is_new_and_whole(directory: Path, served: ServedModels) -> None:
+    watcher = ModelWatcher(directory, served)
     watcher.look()
-    assert served == []
+    assert history(served) == []
     change(directory, lambda current: current.update(champion="mlp"))
     watcher.look()
-    assert [models.champion for models in served] == ["mlp"]
+    assert history(served) == ["mlp"] and served.current.champion == "mlp"
     spoil(directory)
     watcher.look()
     (directory / "current.json").write_text("{")
     watcher.look()
     (directory / "current.json").unlink()
     watcher.look()
-    assert len(served) == 1
+    assert history(served) == ["mlp"] and served.current.champion == "mlp"
+
+
+def test_a_failed_reload_is_tried_again_and_counted(
+    directory: Path, served: ServedModels, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def value(name: str) -> float:
+        return prometheus_client.REGISTRY.get_sample_value(name) or 0.0
+
+    monkeypatch.setattr(model_watcher, "RETRY_SECONDS", 0)
+    watcher, before = ModelWatcher(directory, served), value("digits_model_reload_failures_total")
+    late = next(directory.glob("v*-*"))
+    late.rename(directory / "late")  # files that another process still copies
+    change(directory, lambda current: current.update(champion="mlp"))
+    with caplog.at_level(logging.ERROR, "digits"):
+        watcher.look()
+        watcher.look()
+    assert history(served) == [] and value("digits_model_reload_failures_total") == before + 2
+    assert value("digits_model_reload_pending") == 1 and len(caplog.records) == 1
+    (directory / "late").rename(late)
+    watcher.look()
+    assert history(served) == ["mlp"] and value("digits_model_reload_pending") == 0
 
 
 def test_a_running_service_takes_the_new_models_and_never_broken_ones(project: Project, directory: Path) -> None:
@@ -105,6 +143,10 @@ def test_a_running_service_takes_the_new_models_and_never_broken_ones(project: P
         deadline = time.monotonic() + 10
         while champions() != {"mlp"}:
             assert time.monotonic() < deadline
+        version = read_json(directory / "current.json")["models"]["mlp"]["version"]
+        metrics = requests.get(f"{url}/metrics", timeout=30).text
+        shown = re.findall(r'digits_champion_version\{pid="\d+"\} (\S+)', metrics)
+        assert [float(number) for number in shown] == [float(version)] * 2
         spoil(directory)
         change(directory, lambda current: current.update(champion="cnn"))
         time.sleep(2)

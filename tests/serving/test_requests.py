@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.requests import MAX_IMAGES, RequestError, parse_pixels
+from serving.api.request_bodies import MAX_IMAGES, parse_pixels
+from serving.errors import RequestError
 from serving.settings import Settings, read_settings
 
 IMAGE = [[0] * 28 for _ in range(28)]

@@ -5,16 +5,15 @@ import subprocess
 import sys
 
 import pytest
-from starlette.responses import PlainTextResponse
 
-from serving.tracing import VARIABLE, traced
+from serving.telemetry.tracing import VARIABLE, tracing_middleware
 
-APP = PlainTextResponse("answer")
 ASK = """
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
-from serving.tracing import traced
-client = TestClient(traced(PlainTextResponse("answer"), "digits"))
+from serving.telemetry.tracing import tracing_middleware
+middleware, options = tracing_middleware("digits")
+client = TestClient(middleware(PlainTextResponse("answer"), **options))
 client.get("/somewhere"), client.get("/readyz")
 """
 
@@ -22,13 +21,13 @@ client.get("/somewhere"), client.get("/readyz")
 def test_without_an_exporter_nothing_stands_before_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("", "none"):
         monkeypatch.setenv(VARIABLE, value)
-        assert traced(APP, "digits") is APP
+        assert tracing_middleware("digits") is None
 
 
 def test_an_exporter_that_is_not_there_is_an_error_that_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "pigeon")
     with pytest.raises(ValueError, match=r"'pigeon'.*opentelemetry-exporter-otlp-proto-http"):
-        traced(APP, "digits")
+        tracing_middleware("digits")
 
 
 def test_each_request_but_probes_becomes_a_span() -> None:

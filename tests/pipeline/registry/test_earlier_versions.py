@@ -20,7 +20,7 @@ from pipeline.files import read_json
 from pipeline.registry import champion, handover, promotion, versions
 from pipeline.tracking import open_database
 from records import promotions
-from serving.reload import load_directory
+from serving.inference.served_models import load_directory
 from tests.conftest import REPOSITORY
 
 MODEL = "optdigits-classifier"

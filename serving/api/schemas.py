@@ -1,30 +1,50 @@
-"""The responses of the routes, as typed objects, and request ids."""
-
-from __future__ import annotations
+"""Requests and responses of the routes, as typed objects."""
 
 import math
-import re
-import secrets
-import time
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from recognition import __version__
 from recognition.answers import Answer
+from recognition.preprocessing import Digit
+from recognition.segmentation import Box
+from serving.errors import ErrorCode
+from serving.inference.served_models import Models
 
-if TYPE_CHECKING:  # BentoML's supervisor process imports this module only for the types
-    from recognition.preprocessing import Digit
-    from recognition.segmentation import Box
-    from serving.models import Models
+Row = Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=28, max_length=28)]
+Pixels = Annotated[list[Row], Field(min_length=28, max_length=28, examples=[[[0] * 28] * 28])]
 
-Pixels = list[list[int]]
+
+REQUEST_ID = "019aa3d1c0de5f0c9f0d3e0b4c55a6a01f4b2e7d90ac31f7"
+
+
+class PixelsRequest(BaseModel):
+    """Images of 28x28 pixels."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    images: list[Pixels] = Field(min_length=1, max_length=256, description="integers 0..255, ink bright")
+    model: str = Field("champion", description="champion, or the name of a model")
+
+
+class FeedbackRequest(BaseModel):
+    """A label for an answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request_id: str = Field(
+        description="the answer's request_id; an answer of several has -0, -1, ... at its end", examples=[REQUEST_ID]
+    )
+    label: Annotated[int, Field(ge=0)] | None = Field(
+        description="index of the correct class; null withdraws an earlier label", examples=[7]
+    )
 
 
 class IdentifiedAnswer(Answer):
     """An answer that can be referred to later by its request id."""
 
-    request_id: str = Field(description="names this answer in feedback and logs", examples=["6f1c0d..."])
+    request_id: str = Field(description="names this answer in feedback and logs", examples=[REQUEST_ID])
 
 
 class Comparison(BaseModel):
@@ -89,26 +109,7 @@ class Problem(BaseModel):
     """Every error's body."""
 
     error: str = Field(description="what is wrong and what would be right")
-
-
-def new_request_id() -> str:
-    """Creates an id: the time in milliseconds and 80 random bits, in hexadecimal."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
-
-
-def parse_answer_id(text: str) -> tuple[str, int | None]:
-    """Splits an answer's id into the request's id and, if the request had several answers, its number, else None.
-
-    Raises ValueError if it is not an id.
-    """
-    if not (parts := re.fullmatch(r"([0-9a-f]{32})(?:-([0-9]{1,4}))?", text, re.ASCII)):
-        raise ValueError(f"{text[:60]!r} is no request id")
-    return parts[1], int(parts[2]) if parts[2] else None
-
-
-def age(request_id: str) -> float:
-    """Seconds since `new_request_id` created the id."""
-    return time.time() - int(request_id[:12], 16) / 1000
+    code: ErrorCode = Field(description="the kind of error, for programs")
 
 
 def answer_number(lines: list[list[tuple[Box, Digit]]], rows: list[dict[str, Any]]) -> dict[str, Any]:

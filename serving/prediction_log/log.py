@@ -11,16 +11,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import sqlalchemy as sql
 
 from records import database
-from serving.answers import parse_answer_id
-from serving.log_writer import Answered, write
-from serving.logs import log as logger
+from serving.prediction_log.request_ids import RequestIds
+from serving.prediction_log.rows import Answered, write
 from serving.settings import Settings
+from serving.telemetry import metrics
+from serving.telemetry.json_logs import log as logger
 
 MOST_WAITING = 20_000  # maximum number of pictures in a worker's queue, about 20 MB
 BATCH = 250  # approximate pictures per transaction; a longer transaction would delay answers
@@ -41,35 +40,16 @@ class Unreachable(Exception):
     """The database is unavailable."""
 
 
-@lru_cache(1)
-def metrics() -> SimpleNamespace:
-    """The log's Prometheus metrics. Call it in a worker: BentoML configures prometheus_client there."""
-    from prometheus_client import Counter, Gauge
-
-    def newest(name: str, words: str, *labels: str) -> Any:
-        return Gauge(f"digits_monitor_{name}", words, labels, multiprocess_mode="mostrecent")
-
-    lost = Counter("digits_log_lost_pictures", "Pictures whose answers could not be logged", ["reason"])
-    return SimpleNamespace(
-        written=Counter("digits_log_pictures", "Pictures whose answers were written to the prediction log"),
-        lost={reason: lost.labels(reason) for reason in ("full", "refused")},  # created now, so that they show 0
-        failures=Counter("digits_log_failures", "Attempts to use the prediction log's database that failed"),
-        waiting=Gauge("digits_log_waiting_pictures", "Pictures that wait to be logged", multiprocess_mode="livesum"),
-        monitor_effect=newest("effect", "Effect size at the monitor's last run", "figure"),
-        monitor_threshold=newest("threshold", "From which effect size on the monitor alarms", "figure"),
-        monitor_status=newest("status", "The monitor's last run: 0 as in training, 1 drift, 2 too little data"),
-        monitor_time=newest("time_seconds", "When the monitor ran last (Unix time)"),
-    )
-
-
 class PredictionLog:
     """Logs answers without waiting for the database, and stores labels.
 
     Only the event loop calls `record`. Only the thread writes answers.
     """
 
-    def __init__(self, url: sql.URL, key: str, max_days: float, max_rows: int) -> None:
+    def __init__(self, url: sql.URL, key: str, max_days: float, max_rows: int, ids: RequestIds) -> None:
+        """`key`: of the client hashes; empty: one that the database keeps. `ids` gets its key from the database."""
         self._engine = database.connect(url)
+        self._ids = ids
         self._key, self._max_days, self._max_rows = key, max_days, max_rows
         self._queue: deque[Answered] = deque()
         self._closing = threading.Event()
@@ -78,30 +58,27 @@ class PredictionLog:
         self._housekeeping = 0.0
         self._figures: set[str] = set()
         self._hash = lru_cache(10_000)(self._keyed_hash)
-        self._metrics = metrics()
+        with self._log_outages():
+            self._prepare()
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
 
-    def record(self, answered: Answered) -> None:
-        """Puts a request's answers into the queue, or counts them as lost if the queue is full."""
+    def record(self, answered: Answered) -> bool:
+        """Puts a request's answers into the queue. Returns False, and counts them as lost, if the queue is full."""
         count = answered.pictures
-        if not count:  # a picture without digits
-            return
         if self._taken + count - self._done > MOST_WAITING:
-            self._metrics.lost["full"].inc(count)
-            return
+            metrics.LOST_FULL.inc(count)
+            return False
         self._taken += count
         self._queue.append(answered)
+        return True
 
-    def label(self, answer_id: str, label: int | None, client: str) -> None:
+    def label(self, request_id: str, position: int | None, label: int | None, client: str) -> None:
         """Sets the label of an answer; None withdraws it. Blocks, so call it in a thread.
 
+        `position`: of the picture in its request; None if the request had only one.
         Raises NotLogged, Ambiguous, Unreachable.
         """
-        try:
-            request_id, position = parse_answer_id(answer_id)
-        except ValueError:
-            raise NotLogged from None
         try:
             self._prepare()
             query = sql.select(database.pictures.c.position).where(database.pictures.c.request_id == request_id)
@@ -115,7 +92,7 @@ class PredictionLog:
             with self._engine.begin() as connection:
                 connection.execute(database.labels.insert().values(**row, client=self._hash(client)))
         except sql.exc.SQLAlchemyError as error:
-            self._metrics.failures.inc()
+            metrics.LOG_FAILURES.inc()
             raise Unreachable(database.reason_of(error)) from None
 
     def close(self) -> None:
@@ -129,9 +106,9 @@ class PredictionLog:
         while going:
             batch, going = self._next_batch()
             while batch and not self._write(batch):
-                self._metrics.waiting.set(self._taken - self._done)
+                metrics.LOG_WAITING.set(self._taken - self._done)
                 time.sleep(TRY_AGAIN_SECONDS)
-            self._metrics.waiting.set(self._taken - self._done)
+            metrics.LOG_WAITING.set(self._taken - self._done)
             if going and time.monotonic() - self._housekeeping > HOUSEKEEPING_SECONDS:
                 self._housekeeping = time.monotonic()
                 with self._log_outages():
@@ -157,18 +134,21 @@ class PredictionLog:
             count = sum(answered.pictures for answered in batch)
             try:
                 write(self._engine, [entry._replace(client=self._hash(entry.client)) for entry in batch])
-                self._metrics.written.inc(count)
+                metrics.LOG_WRITTEN.inc(count)
             except (sql.exc.DataError, sql.exc.IntegrityError):  # the database will never accept these rows
-                self._metrics.lost["refused"].inc(count)
+                metrics.LOST_REFUSED.inc(count)
             self._done += count
             return True
         return False
 
     def _prepare(self) -> None:
-        """Creates the tables and the key of the hashes before the first row."""
+        """Creates the tables and reads the keys before the first row."""
         if not self._ready:
             database.migrate(self._engine)
             self._key = self._key or database.shared_secret(self._engine, "hash_key", secrets.token_hex(32))
+            id_key = database.shared_secret(self._engine, "request_id_key", secrets.token_hex(32))
+            since = database.shared_secret(self._engine, "request_ids_signed_since", f"{time.time():.3f}")
+            self._ids.use_key(bytes.fromhex(id_key), float(since))
             self._ready = True
 
     def _keyed_hash(self, client: str) -> str:
@@ -181,14 +161,14 @@ class PredictionLog:
         with self._engine.connect() as connection:
             last = connection.execute(database.monitoring.select().order_by(database.monitoring.c.id.desc())).first()
         if last is not None:
-            self._metrics.monitor_status.set(last.status)
-            self._metrics.monitor_time.set(database.in_utc(last.time).timestamp())
+            metrics.MONITOR_STATUS.set(last.status)
+            metrics.MONITOR_TIME.set(database.in_utc(last.time).timestamp())
             for name in self._figures - last.figures.keys():  # no longer monitored; 0 raises no alarm
-                self._metrics.monitor_effect.labels(name).set(0)
+                metrics.MONITOR_EFFECT.labels(name).set(0)
             self._figures |= last.figures.keys()
             for name, figure in last.figures.items():
-                self._metrics.monitor_effect.labels(name).set(figure["effect"])
-                self._metrics.monitor_threshold.labels(name).set(figure["threshold"])
+                metrics.MONITOR_EFFECT.labels(name).set(figure["effect"])
+                metrics.MONITOR_THRESHOLD.labels(name).set(figure["threshold"])
 
     @contextmanager
     def _log_outages(self) -> Iterator[None]:
@@ -199,7 +179,7 @@ class PredictionLog:
                 logger.warning("the prediction log's database answers again")
             self._failing = False
         except sql.exc.SQLAlchemyError as error:
-            self._metrics.failures.inc()
+            metrics.LOG_FAILURES.inc()
             self._ready = False  # the tables may be gone with the database
             if not self._failing:
                 logger.error(
@@ -210,7 +190,8 @@ class PredictionLog:
             self._failing = True
 
 
-def open_log(settings: Settings) -> PredictionLog:
+def open_log(settings: Settings, ids: RequestIds) -> PredictionLog:
     """Opens the log with these settings."""
     key = settings.hash_key.get_secret_value() if settings.hash_key else ""
-    return PredictionLog(database.database_url(Path.cwd()), key, settings.log_max_days, settings.log_max_rows)
+    url = database.database_url(Path.cwd())
+    return PredictionLog(url, key, settings.log_max_days, settings.log_max_rows, ids)

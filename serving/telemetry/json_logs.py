@@ -26,4 +26,4 @@ def configure_logs(level: str) -> None:
         logger.handlers, logger.propagate = [], True
     for name in ("digits", "bentoml"):
         logging.getLogger(name).setLevel(level.upper())
-    logging.getLogger("uvicorn.access").propagate = False  # front_door.py logs the requests
+    logging.getLogger("uvicorn.access").propagate = False  # RequestContextMiddleware logs requests

@@ -5,7 +5,7 @@ import pytest
 import requests
 
 from recognition.classifier import Classifier
-from serving.explain import evidence
+from serving.inference.occlusion import evidence
 from tests.drawing import draw
 
 
@@ -78,4 +78,5 @@ def test_every_model_explains_the_champions_prediction_or_the_class_asked_for(se
 @pytest.mark.parametrize("label", ["10", "-1", "", "two", "²", "9" * 400])
 def test_a_label_outside_the_classes_is_refused(service: str, label: str) -> None:
     answer = requests.post(f"{service}/explain", params={"label": label}, data=drawn(), timeout=30)
-    assert answer.status_code == 422 and "0 to 9" in answer.json()["error"]
+    assert answer.status_code == 422 and answer.json()["code"] == "invalid_value"
+    assert any(words in answer.json()["error"] for words in ("0 to 9", "valid integer", "greater than or equal to 0"))

@@ -2,6 +2,7 @@
 
 import os
 from importlib.metadata import entry_points
+from typing import Any
 
 from starlette.types import ASGIApp
 
@@ -9,14 +10,14 @@ VARIABLE = "OTEL_TRACES_EXPORTER"  # standard, like OTEL_EXPORTER_OTLP_ENDPOINT,
 NOT_TRACED = "livez,readyz,metrics"
 
 
-def traced(app: ASGIApp, service: str) -> ASGIApp:
-    """Adds one span per request if an exporter is set: `console`, or `otlp` if its package is installed.
+def tracing_middleware(service: str) -> tuple[type[ASGIApp], dict[str, Any]] | None:
+    """The middleware that adds one span per request, and its options; None if no exporter is set.
 
-    Raises ValueError if the exporter is not installed.
+    Exporters are `console`, or `otlp` if its package is installed. Raises ValueError if the exporter is not installed.
     """
     name = os.environ.get(VARIABLE, "") or "none"
     if name == "none":
-        return app
+        return None
     found = [entry for entry in entry_points(group="opentelemetry_traces_exporter") if entry.name == name]
     if not found:
         raise ValueError(
@@ -30,5 +31,4 @@ def traced(app: ASGIApp, service: str) -> ASGIApp:
 
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
     provider.add_span_processor(BatchSpanProcessor(found[0].load()()))
-    middleware: ASGIApp = OpenTelemetryMiddleware(app, excluded_urls=NOT_TRACED, tracer_provider=provider)
-    return middleware
+    return OpenTelemetryMiddleware, {"excluded_urls": NOT_TRACED, "tracer_provider": provider}

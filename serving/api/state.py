@@ -1,0 +1,83 @@
+"""What the routes share: settings, models, threads, the prediction log."""
+
+import gc
+import time
+
+import numpy as np
+from fastapi import Request
+from numpy.typing import NDArray
+
+from serving.inference.batching import Batcher, Rows
+from serving.inference.model_watcher import ModelWatcher
+from serving.inference.served_models import Models, ServedModels, load_models_of
+from serving.inference.worker_threads import WorkerThreads
+from serving.prediction_log.feedback import Feedback
+from serving.prediction_log.log import PredictionLog, open_log
+from serving.prediction_log.request_ids import RequestIds
+from serving.prediction_log.rows import Answered, kept_fields
+from serving.settings import Settings
+from serving.telemetry import metrics
+
+
+class ServiceState:
+    """The state of one worker process. `start` and `stop` are called by the application's lifespan."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.ids = RequestIds()
+        self.models = ServedModels()
+        self.threads = WorkerThreads()
+        self.batcher = Batcher()
+        self.feedback = Feedback(self.ids)
+        self.log: PredictionLog | None = None
+
+    def start(self) -> None:
+        """Loads the models. With `model_dir`, also watches that folder for promotions. Raises DamagedModel."""
+        self.models.on_replace = publish_versions
+        watcher = ModelWatcher(self.settings.model_dir, self.models) if self.settings.model_dir else None
+        self.models.replace(load_models_of(self.settings))
+        if watcher is not None:
+            watcher.start()
+        if self.settings.log_predictions:
+            self.log = open_log(self.settings, self.ids)
+        gc.collect()
+        gc.freeze()  # excludes the loaded objects from later collections, which would delay responses
+
+    def stop(self) -> None:
+        """Writes the waiting entries of the log."""
+        self.threads.close()
+        if self.log is not None:
+            self.log.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the models answer their known digits as recorded, and no drain file asks for a stop."""
+        draining = self.settings.drain_file is not None and self.settings.drain_file.exists()
+        return not draining and self.models.ready
+
+    def record(self, request: Request, dataset: str, images: NDArray[np.uint8], *answers: Rows) -> dict[str, str]:
+        """Logs each model's answers to `images`, uint8 (n, 28, 28). Returns headers for the response.
+
+        A draft, which is a stroke that the user is still drawing, has the header `digits-draft` and is not logged.
+        """
+        if self.log is None or not len(images) or "digits-draft" in request.headers:
+            return {}
+        scope_state = request.state
+        latency = 1000 * (time.perf_counter() - scope_state.started)
+        identity = scope_state.request_id, dataset, request.scope["path"], scope_state.client
+        stored = [[kept_fields(row) for row in rows] for rows in answers]
+        logged = self.log.record(Answered(*identity, time.time(), latency, images.tobytes(), stored))
+        return {"digits-logged": "pixels"} if logged else {}
+
+
+def state_of(request: Request) -> ServiceState:
+    """The state of the application that handles the request."""
+    state: ServiceState = request.app.state.service
+    return state
+
+
+def publish_versions(models: Models) -> None:
+    """Publishes the versions of the served models as metrics."""
+    for name, model in models.by_name.items():
+        metrics.SERVED_VERSION.labels(name).set(float(model.version or 0))
+    metrics.CHAMPION_VERSION.set(float(models.by_name[models.champion].version or 0))

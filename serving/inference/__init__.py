@@ -1,0 +1,1 @@
+"""The served models: loaded, replaced after promotions, batched, explained."""

@@ -1,0 +1,1 @@
+"""The prediction log, request ids, and users' labels for logged answers."""

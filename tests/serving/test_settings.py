@@ -1,0 +1,85 @@
+"""A wrong setting keeps the service from starting, with one line that names it, however it is started."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.deployment.bento_server import free_port
+from serving.settings import Settings, variable
+from tests.conftest import REPOSITORY, Project
+
+WRONG = {
+    "api_key": "short",
+    "api_keys_file": "/nowhere/keys",
+    "allowed_hosts": "https://digits.example",
+    "model_dir": "",
+    "database_url": "mysql://db/digits",
+    "log_predictions": "perhaps",
+    "log_max_days": "0",
+    "log_max_rows": "many",
+    "hash_key": "short",
+    "workers": "0",
+    "max_body_bytes": "2 MB",
+    "max_pixels": "-1",
+    "max_in_flight": "0.5",
+    "deadline_seconds": "nan",
+    "rate_per_minute": "-1",
+    "allow_origins": "example.org",
+    "log_level": "loud",
+}
+
+
+def test_every_setting_that_can_be_wrong_is_here() -> None:
+    any_path = {"drain_file"}
+    assert WRONG.keys() | any_path == Settings.model_fields.keys()
+
+
+@pytest.mark.parametrize("field", [field for field, value in WRONG.items() if value])
+def test_the_service_names_a_wrong_setting(field: str) -> None:
+    environment = {**os.environ, variable(field): WRONG[field]}
+    command = [sys.executable, "-c", "import serving.service"]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ") and (variable(field) in line or WRONG[field] in line)
+
+
+def test_an_empty_key_is_refused() -> None:
+    command = [sys.executable, "-c", "import serving.service"]
+    environment = {**os.environ, "DIGITS_API_KEY": ""}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("error: DIGITS_API_KEY is empty")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["make", "serve", "PORT={port}"],
+        [sys.executable, "-m", "pipeline.deployment.serve", "--port", "{port}"],
+        [sys.executable, "-m", "bentoml", "serve", "serving.service:Digits", "--port", "{port}"],
+    ],
+    ids=["make serve", "python -m", "bentoml serve"],
+)
+def test_every_way_to_start_it_names_a_wrong_setting(project: Project, command: list[str]) -> None:
+    filled = [part.format(port=free_port()) for part in command]
+    environment = {"DIGITS_WORKERS": "0", "DIGITS_MAX_PIXELS": "many"}
+    make = filled[0] == "make"
+    if make:
+        (project.folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    try:
+        said = project.run(*filled, status=None, **environment)
+    finally:
+        if make:
+            (project.folder / ".venv").unlink()
+    assert "DIGITS_WORKERS is '0'" in said and "DIGITS_MAX_PIXELS is 'many'" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_a_wrong_port_is_one_line(project: Project) -> None:
+    said = project.run("digits", "serve", "--port", "abc", status=2)
+    assert "'--port'" in said and "Traceback" not in said
