@@ -1,5 +1,6 @@
 """compose.yaml: its form, its promises, and its MLflow run for real on PostgreSQL, registered into and served from."""
 
+import ipaddress
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import yaml
 from pipeline.deployment.bento_server import free_port, stop
 from pipeline.files import read_json
 from tests.conftest import REPOSITORY, Project, serve
+from tests.deploy.proxy import source
 from tests.postgres import postgres, postgres_url
 from tests.test_repository import pins
 
@@ -41,18 +43,32 @@ def test_every_container_has_as_few_rights_as_it_can(name: str) -> None:
     assert service["read_only"] is True and service["cap_drop"] == ["ALL"] and "/tmp" in service["tmpfs"]
     assert service["security_opt"] == ["no-new-privileges:true"] and "privileged" not in service
     assert {"healthcheck", "mem_limit", "pids_limit", "restart"} <= service.keys()
-    assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in service.get("ports", []))
+
+
+def test_only_the_proxy_is_published_beyond_this_machine_unless_asked_for() -> None:
+    addresses = {
+        (name, re.sub(r":(\$\{\w+:-\d+\}|\d+):\d+$", "", port))
+        for name, service in SERVICES.items()
+        for port in service.get("ports", [])
+    }
+    assert addresses == {
+        ("service", "${BIND_ADDRESS:-127.0.0.1}"),
+        ("mlflow", "127.0.0.1"),  # whatever BIND_ADDRESS says
+        ("proxy", "${PROXY_ADDRESS:-0.0.0.0}"),
+    }
+    assert [name for name, service in SERVICES.items() if "profiles" in service] == ["proxy"]
 
 
 def test_what_is_written_is_written_to_volumes_of_its_own() -> None:
-    used = [mount.split(":")[0] for service in SERVICES.values() for mount in service["volumes"]]
+    mounts = [mount for service in SERVICES.values() for mount in service["volumes"]]
+    used = [mount.split(":")[0] for mount in mounts if not mount.endswith(":ro")]
     assert sorted(used) == sorted(COMPOSE["volumes"]) and len(set(used)) == len(used)
 
 
 def test_secrets_are_asked_for_and_never_given() -> None:
     wanted = set()
     for service in SERVICES.values():
-        for name, value in service["environment"].items():
+        for name, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|KEY|SECRET|TOKEN", name):
                 asked = re.fullmatch(r"\$\{(\w+):\?.+\}", value)
                 assert asked, f"{name} is given as {value!r}"
@@ -75,6 +91,24 @@ def test_the_service_runs_as_its_image_promises() -> None:
     assert check and ["CMD", *json.loads(check[1])] == SERVICES["service"]["healthcheck"]["test"]
     assert SERVICES["service"]["volumes"] == ["predictions:/var/lib/digits"]
     assert "state /var/lib/digits" in containerfile and "EXPOSE 3000" in containerfile
+
+
+def test_the_proxy_is_that_of_deploy_with_the_service_as_its_instance(tmp_path: Path) -> None:
+    proxy = SERVICES["proxy"]
+    shell, option, script = proxy["command"]
+    copy = tmp_path / "default.conf"
+    script = script.replace("/opt/nginx.conf", str(REPOSITORY / "deploy" / "nginx.conf")).replace(
+        "/etc/nginx/conf.d/default.conf", str(copy)
+    )
+    subprocess.run([shell, option, script.replace("exec nginx", "true")], check=True)
+    before, after = source().splitlines(), copy.read_text().splitlines()
+    changed = [(old.strip(), new.strip()) for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == [(old, old.replace("127.0.0.1:3000", "service:3000")) for old, _ in changed] and len(changed) == 1
+    assert "./deploy/nginx.conf:/opt/nginx.conf:ro" in proxy["volumes"]
+    address = proxy["networks"]["default"]["ipv4_address"]
+    assert SERVICES["service"]["environment"]["FORWARDED_ALLOW_IPS"] == address
+    (network,) = COMPOSE["networks"]["default"]["ipam"]["config"]
+    assert ipaddress.ip_address(address) in ipaddress.ip_network(network["subnet"])
 
 
 @pytest.fixture
