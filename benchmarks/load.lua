@@ -1,7 +1,10 @@
--- wrk script of benchmarks/serving.py: sends one body repeatedly and prints the results as one line of JSON.
+-- wrk script of the benchmarks: sends one body repeatedly and prints the results as one line of JSON.
 local file = assert(io.open(os.getenv("BODY"), "rb"))
-wrk.method, wrk.body = "POST", file:read("*a")
-wrk.headers["Content-Type"] = os.getenv("CONTENT_TYPE")
+wrk.body = file:read("*a")
+if #wrk.body > 0 then
+   wrk.method = "POST"
+   wrk.headers["Content-Type"] = os.getenv("CONTENT_TYPE")
+end
 file:close()
 
 done = function(summary, latency)

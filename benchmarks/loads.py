@@ -73,32 +73,26 @@ def pixels(images: Any) -> bytes:
 
 def run_wrk(server: Server, load: Load, connections: int, seconds: float, folder: Path) -> Measured:
     """Loads a running server with wrk for some seconds. `folder`: for the body."""
-    body = folder / "body"
-    body.write_bytes(load.body_for(server))
     assert server.process
     before = cpu_seconds(server.process)
-    output = subprocess.run(
-        [
-            "wrk",
-            "-t1",
-            f"-c{connections}",
-            f"-d{seconds}s",
-            "--timeout",
-            "30s",
-            "-s",
-            str(ROOT / "benchmarks" / "load.lua"),
-            server.url + server.paths[load.route],
-        ],
-        env={**os.environ, "BODY": str(body), "CONTENT_TYPE": load.content_type},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    url = server.url + server.paths[load.route]
+    result = wrk(url, load.body_for(server), load.content_type, connections, seconds, folder)
     cpu = cpu_seconds(server.process) - before
-    result = json.loads(output.strip().splitlines()[-1])
     cpu_ms = cpu / max(result["requests"], 1) * 1000
     per_second = result["requests"] / result["seconds"]
-    return Measured(per_second, result["p50_ms"], result["p99_ms"], cpu_ms, result["errors"])
+    return Measured(per_second, result["p50_ms"], result["p99_ms"], cpu_ms, int(result["errors"]))
+
+
+def wrk(url: str, body: bytes, content_type: str, connections: int, seconds: float, folder: Path) -> dict[str, float]:
+    """Runs wrk: POST, or GET if the body is empty. Returns requests, seconds, p50_ms, p99_ms and errors."""
+    file = folder / "body"
+    file.write_bytes(body)
+    script = str(ROOT / "benchmarks" / "load.lua")
+    options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", script]
+    environment = {**os.environ, "BODY": str(file), "CONTENT_TYPE": content_type}
+    done = subprocess.run(["wrk", *options, url], env=environment, check=True, capture_output=True, text=True)
+    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
 
 
 def check_answers(started: list[Server], load: Load) -> None:
@@ -111,10 +105,11 @@ def check_answers(started: list[Server], load: Load) -> None:
         request = urllib.request.Request(url, load.body_for(server), {"Content-Type": load.content_type})  # noqa: S310
         with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
             answer = json.load(response)
-        if "predictions" in answer:
+        if "predictions" in answer:  # MLflow's
             predictions[server.name] = [int(np.argmax(row)) for row in answer["predictions"]]
         else:
-            predictions[server.name] = [row["prediction"] for row in answer.get("results", [answer])]
+            rows = answer if isinstance(answer, list) else answer.get("results", [answer])
+            predictions[server.name] = [row["prediction"] for row in rows]
     if len(set(map(str, predictions.values()))) != 1:
         sys.exit(f"the servers predict different classes for the load {load.name!r}: {predictions}")
 

@@ -40,7 +40,7 @@ def servers(tag: str, served: Path, pyfunc: Path, log: int, folder: Path) -> lis
     """Our service, without and with its prediction log, and the other servers, all with the champion.
 
     `tag`: of the Bento; `served`, `pyfunc`: folders of the model, as stored by BentoML and by MLflow; `log`: file
-    descriptor for the output of the servers; `folder`: for the database.
+    descriptor for the output of the servers; `folder`: for databases.
     """
     environment = {
         **os.environ,
@@ -48,6 +48,8 @@ def servers(tag: str, served: Path, pyfunc: Path, log: int, folder: Path) -> lis
         "BENCHMARK_MODEL": str(served),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "OPENBLAS_NUM_THREADS": "1",
+        "BENTOML_HOME": str(folder / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "true",
         "UVICORN_ACCESS_LOG": "false",
         "UVICORN_LOG_LEVEL": "error",
     }
@@ -68,6 +70,16 @@ def servers(tag: str, served: Path, pyfunc: Path, log: int, folder: Path) -> lis
         return start
 
     uvicorn = ("-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", *UVICORN)
+    bentoml = (
+        "-m",
+        "bentoml",
+        "serve",
+        "benchmarks.peers.bentoml_app:Digits",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "{port}",
+    )
     mlflow = ("-m", "mlflow", "models", "serve", "-m", str(pyfunc), "-p", "{port}", "--env-manager", "local")
     database = f"sqlite:///{folder / 'digits.db'}"
     both = {"/predict_pixels": "/predict_pixels", "/predict": "/predict"}
@@ -75,6 +87,8 @@ def servers(tag: str, served: Path, pyfunc: Path, log: int, folder: Path) -> lis
         Server(OURS, ours(), both),
         Server("the same, logging", ours(DIGITS_LOG_PREDICTIONS="true", DIGITS_DATABASE_URL=database), both),
         Server("FastAPI + uvicorn", peer(*uvicorn, "benchmarks.peers.fastapi_app:app"), both),
+        Server("FastAPI for speed", peer(*uvicorn, "benchmarks.peers.fastapi_fast:app"), both),
+        Server("BentoML, batchable", peer(*bentoml), both),
         Server(
             "LitServe", peer("-m", "benchmarks.peers.litserve_app", "{port}"), {"/predict_pixels": "/predict_pixels"}
         ),

@@ -4,9 +4,10 @@
     python benchmarks/serving.py --rounds 5 --seconds 4 --json serving.json
 
 The script starts every server with one worker, without limits and log lines, and loads it with wrk (Debian: apt-get
-install wrk). The servers alternate within each round, so that other work on the machine slows all of them. The tables
-show medians over the rounds; "ours / this" is the median ratio of requests per second. "CPU ms" is the CPU time of all
-processes of a server per request, which depends little on other work.
+install wrk). Only "BentoML, batchable" has the default settings, as in BentoML's documentation. The servers alternate
+within each round, so that other work on the machine slows all of them. The tables show medians over the rounds; "ours /
+this" is the median ratio of requests per second. "CPU ms" is the CPU time of all processes of a server per request,
+which depends little on other work.
 """
 
 import argparse

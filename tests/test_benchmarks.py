@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.peers.work import MAX_BODY_BYTES
+from benchmarks.worst_requests import ROUTES, requests_for
+from recognition.decoding import MAX_PIXELS, decode_image
 from tests.conftest import Project
 
 pytestmark = pytest.mark.slow
 # Not LitServe, which needs benchmarks/requirements.txt, and not MLflow's server, which is slow to start
-SERVERS = "digits,the same,FastAPI,bare ASGI"
+SERVERS = "digits,the same,FastAPI,BentoML,bare ASGI"
 
 
 @pytest.fixture
@@ -54,9 +57,41 @@ def test_serving(project: Project, tmp_path: Path) -> None:
     )  # fmt: skip
     result = json.loads((tmp_path / "serving.json").read_text())
     assert {row["server"] for row in result["starts"]} == {row["server"] for row in result["loads"]}
-    assert len(result["starts"]) == 4 and all(row["per_second"] > 0 for row in result["loads"])
+    assert len(result["starts"]) == 6 and all(row["per_second"] > 0 for row in result["loads"])
     assert not any(row["errors"] for row in result["loads"])
+    both = {(row["server"], row["load"]) for row in result["loads"]}
+    assert {
+        (peer, load) for peer in ("FastAPI for speed", "BentoML, batchable") for load in ("pixels", "PNG file")
+    } < both
+    assert all(0 < row["p50_ms"] <= row["p99_ms"] for row in result["loads"])
     assert "| pixels | 64 | digits (BentoML) |" in said and "/metrics: " in said
+
+
+def test_limits(project: Project, tmp_path: Path) -> None:
+    if shutil.which("wrk") is None:
+        pytest.skip("wrk is not installed (Debian: apt-get install wrk)")
+    result = tmp_path / "limits.json"
+    routes = ("/predict_pixels", "/feedback", "/model")
+    said = project.run(
+        "python", "-m", "benchmarks.limits", "--seconds", "2", "--json", str(result), "--routes", *routes
+    )
+    rows = json.loads(result.read_text())["rows"]
+    assert [row["route"] for row in rows] == ["none", *routes] and said.count("\n| /") == len(routes)
+    assert rows[1]["request"].startswith(("256 images", "990,000")) and rows[3]["request"] == "GET"
+    assert all(row["per_second"] > 0 for row in rows[2:])  # a large body may take longer than the attack
+    for row in rows:
+        assert all(0 < row[f"{path} p50"] <= row[f"{path} p99"] for path in ("/livez", "/predict"))
+        assert row["/livez failed"] == row["/predict failed"] == 0
+        met = row["/livez p99"] <= 250 and row["/predict p99"] <= 1000
+        assert row["aims"] == ("met" if met else "missed")
+
+
+def test_the_worst_requests_stay_within_the_limits_of_the_service() -> None:
+    for route in ROUTES:
+        requests = requests_for(route)
+        assert requests and all(len(request.body) <= MAX_BODY_BYTES for request in requests)
+    pictures = [decode_image(request.body) for request in requests_for("/predict")]
+    assert len(pictures) >= 5 and all(picture.width * picture.height == MAX_PIXELS for picture in pictures)
 
 
 def test_training(project: Project) -> None:

@@ -1,47 +1,19 @@
 """FastAPI as in its documentation: a pydantic body, an `UploadFile`, and a middleware that limits the body."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from fastapi import FastAPI, File, HTTPException, UploadFile
 from fastapi.responses import JSONResponse
 
-from benchmarks.peers.work import MAX_BODY_BYTES, Pixels, load, results
+from benchmarks.peers.body_limit import BodyLimit
+from benchmarks.peers.work import Pixels, load, results
 from recognition.decoding import ImageError, decode_image
 from recognition.image_format import SUFFICIENT_SIDE
 from recognition.preprocessing import to_digit
 
 MODEL = load()
 app = FastAPI()
-
-
-class BodyLimit:
-    """Rejects a body whose announced or actual size exceeds the limit."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if int(announced) > MAX_BODY_BYTES:
-            await JSONResponse({"error": "too large"}, 413)(scope, receive, send)
-            return
-        seen = 0
-
-        async def bounded() -> Any:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > MAX_BODY_BYTES:
-                raise HTTPException(413)
-            return message
-
-        await self.app(scope, bounded, send)
-
-
 app.add_middleware(BodyLimit)
 
 
