@@ -1,5 +1,7 @@
 """nginx as deploy/nginx.conf configures it, and stand-ins for instances of the service, on free ports of loopback."""
 
+import io
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 
 import requests
+from PIL import Image, ImageDraw
 
 from pipeline.deployment.bento_server import free_port, stop
 from tests.conftest import REPOSITORY
@@ -142,6 +145,19 @@ def nginx(folder: Path, instances: Sequence[int], changes: dict[str, str] | None
         yield proxy
     finally:
         stop(server)
+
+
+def picture() -> bytes:
+    """A PNG file of a seven."""
+    image, buffer = Image.new("L", (280, 280), 255), io.BytesIO()
+    ImageDraw.Draw(image).line([(70, 60), (210, 60), (120, 230)], fill=0, width=20)
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def pixels(count: int) -> bytes:
+    """A body of /predict_pixels with this number of images."""
+    return json.dumps({"images": [[[0] * 28] * 14 + [[255] * 28] * 14] * count}).encode()
 
 
 Handler = Callable[["Answering"], None]

@@ -1,5 +1,6 @@
 """deploy/nginx.conf in Debian's nginx: TLS, limits, addresses of clients, failover, and the service behind it."""
 
+import json
 import re
 import socket
 import ssl
@@ -14,16 +15,15 @@ import requests
 
 from pipeline.deployment.bento_server import free_port
 from pipeline.files import read_json
-from serving.settings import Settings
-from tests.conftest import Project, serve
+from tests.conftest import REPOSITORY, Project, serve
 from tests.deploy.conftest import StartProxy
-from tests.deploy.proxy import PROGRAM, Answering, Handler, Instance, Proxy, instance, make_certificate, source
+from tests.deploy.proxy import PROGRAM, Answering, Handler, Instance, Proxy, instance, make_certificate, picture, source
 from tests.deploy.proxy import write_configuration as write
-from tests.serving.test_service import picture
 
 StartInstances = Callable[[Sequence[Handler]], list[Instance]]
 PREDICTIONS = ["/predict", "/compare", "/predict_pixels", "/predict_number", "/explain"]
 SECONDS = 60  # until a test gives up; nothing takes that long
+GUIDE = (REPOSITORY / "docs" / "operations.md").read_text()
 DEBIAN = Path("/etc/nginx/nginx.conf")
 REQUEST = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -72,8 +72,17 @@ def test_debians_main_file_accepts_it(needs_nginx: None, tmp_path: Path) -> None
 
 
 def test_its_limit_of_the_body_is_that_of_the_service() -> None:
-    limit = Settings.model_fields["max_body_bytes"].default
+    (default,) = re.findall(r"\| `DIGITS_MAX_BODY_BYTES` \| `(\d+)` \|", GUIDE)
+    limit = int(default)
     assert f"client_max_body_size {limit};" in source() and f"more than {limit:,} bytes" in source()
+
+
+def test_its_errors_are_json_and_documented() -> None:
+    bodies = [json.loads(text) for text in re.findall(r"'(\{.*\})';", source())]
+    assert all(body.keys() == {"error", "code"} for body in bodies)
+    section = GUIDE.split("## Reverse proxy")[1].split("\n## ")[0]
+    codes = re.search(r"with the codes (.*?)\.\n", section, re.DOTALL)
+    assert codes and set(re.findall(r"`(\w+)`", codes[1])) == {body["code"] for body in bodies}
 
 
 def test_plain_http_is_redirected_with_method_and_path(start_proxy: StartProxy) -> None:
@@ -189,6 +198,12 @@ def test_a_slow_request_is_cut_off_and_the_service_never_sees_it(
         connection.sendall(sent)
         assert read_to_end(connection) == b""
     assert service.seen == []
+
+
+def test_a_connection_without_tls_is_closed(start_proxy: StartProxy) -> None:
+    proxy = start_proxy(free_port(), changes={"client_header_timeout 10s": "client_header_timeout 1s"})
+    with socket.create_connection(("127.0.0.1", proxy.https), SECONDS) as silent:
+        assert silent.recv(1) == b""
 
 
 def test_many_predictions_of_a_client_get_429_and_other_routes_do_not(

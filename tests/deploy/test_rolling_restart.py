@@ -17,8 +17,7 @@ from pipeline.deployment import bento_server
 from pipeline.files import read_json
 from tests.conftest import Project
 from tests.deploy.conftest import StartProxy
-from tests.serving.test_load import pixels
-from tests.serving.test_service import picture
+from tests.deploy.proxy import picture, pixels
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
@@ -28,7 +27,7 @@ STOP_SECONDS = 60.0
 SETTLE_SECONDS = 2.0  # until nginx sends requests to a restarted instance again: fail_timeout and more
 JSON, PNG = {"content-type": "application/json"}, {"content-type": "image/png"}
 REQUESTS = [
-    ("/predict_pixels", pixels(), JSON),
+    ("/predict_pixels", pixels(1), JSON),
     ("/predict", picture(), PNG),
     ("/compare", picture(), PNG),
     ("/predict_pixels", pixels(64), JSON),
