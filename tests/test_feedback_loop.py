@@ -17,11 +17,12 @@ import yaml
 
 from pipeline.files import read_json
 from records import database
-from serving.answers import new_request_id
+from serving.prediction_log.request_ids import RequestIds
 from tests.conftest import REPOSITORY, Project, serve
 from tests.serving.test_service import picture
 
 pytestmark = pytest.mark.slow
+JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +99,8 @@ def test_every_route_logs_its_predictions(deployment: tuple[str, str], images: n
     number = requests.post(f"{service}/predict_number", data=picture(), timeout=60).json()
     assert number["digits"] and len(logged(url, number["request_id"], len(number["digits"]))) == len(number["digits"])
     several = ask(service, images[:3])
-    assert [row["request_id"][32:] for row in several] == ["-0", "-1", "-2"]
-    found_rows = logged(url, several[0]["request_id"][:32], 3)
+    assert [row["request_id"][48:] for row in several] == ["-0", "-1", "-2"]
+    found_rows = logged(url, several[0]["request_id"][:48], 3)
     assert [row.prediction for row in sorted(found_rows, key=lambda row: row.position)] == [
         r["prediction"] for r in several
     ]
@@ -119,7 +120,7 @@ def test_metrics_cover_all_workers_and_alerts_use_existing_metrics(
     metrics = requests.get(f"{service}/metrics", timeout=60).text
     before = value(metrics, "digits_log_pictures_total")
     for _ in range(8):
-        last = ask(service, images[:5])[0]["request_id"][:32]
+        last = ask(service, images[:5])[0]["request_id"][:48]
     logged(url, last, 5)
     end = time.monotonic() + 90
     while value(metrics, "digits_log_pictures_total") < before + 40 or value(metrics, "digits_monitor_effect") != 3:
@@ -173,7 +174,7 @@ def test_labels_are_kept_changed_and_withdrawn(deployment: tuple[str, str], imag
     assert label(service, request_id, 9.0).status_code == 204  # JSON has one kind of number
     several = ask(service, images[:2])
     assert label(service, several[1]["request_id"], 3).status_code == 204
-    whole = label(service, several[1]["request_id"][:32], 3)
+    whole = label(service, several[1]["request_id"].rpartition("-")[0], 3)
     assert whole.status_code == 422 and "several answers" in whole.json()["error"]
 
 
@@ -182,15 +183,16 @@ def test_invalid_feedback_is_rejected_with_the_expected_values(deployment: tuple
     request_id = ask(service, images[:1])[0]["request_id"]
     for unknown in ("0" * 32, f"{request_id}-1", "no id", ""):
         assert label(service, unknown, 3).status_code == 404, unknown
-    assert label(service, new_request_id(), 3).status_code == 404  # a new id: the service first waits for its row
+    for made in (RequestIds().create(), request_id[:-1] + ("0" if request_id[-1] != "0" else "1")):
+        assert label(service, made, 3).json()["code"] == "unknown_request_id"
     for wrong in (10, -1, "3", 3.5, True, [3]):
         answer = label(service, request_id, wrong)
         assert answer.status_code == 422 and "0 to 9 or null" in answer.json()["error"], wrong
     for body in ([], {"request_id": request_id}, {"request_id": 3, "label": 3}, {"request_id": "", "label": 3, "x": 1}):
         assert requests.post(f"{service}/feedback", json=body, timeout=60).status_code == 422, body
-    assert requests.post(f"{service}/feedback", data=b"{", timeout=60).status_code == 400
-    text = {"content-type": "text/plain"}
-    assert requests.post(f"{service}/feedback", data=b"{}", headers=text, timeout=60).status_code == 415
+    assert requests.post(f"{service}/feedback", data=b"{", headers=JSON, timeout=60).status_code == 400
+    for headers in ({}, {"content-type": "text/plain"}):
+        assert requests.post(f"{service}/feedback", data=b"{}", headers=headers, timeout=60).status_code == 415
 
 
 def test_without_a_log_labels_are_rejected(service: str, images: np.ndarray) -> None:
@@ -266,12 +268,12 @@ def test_the_exit_status_of_the_monitor(
     assert "too little data" in project.run(*monitor, status=11, DIGITS_DATABASE_URL=url)
     for part in np.array_split(images[:300], 3):
         last = ask(service, part)[-1]["request_id"]
-    logged(url, last[:32], 100)
+    logged(url, last[:48], 100)
     output = project.run(*monitor, status=0, DIGITS_DATABASE_URL=url)
     assert "as in training: 300 pictures" in output
     for part in np.array_split(255 - images[:300], 3):
         last = ask(service, part)[-1]["request_id"]
-    logged(url, last[:32], 100)
+    logged(url, last[:48], 100)
     output = project.run(*monitor, status=10, DIGITS_DATABASE_URL=url)
     assert re.search(r"mean_intensity\.\w+\.v\d+: mean difference", output) and "not compared" not in output
     report = read_json(project.folder / "reports" / "monitor.json")
@@ -342,7 +344,7 @@ def test_corrections_are_exported_reviewed_and_deleted(
         assert "dvc checkout" in project.run(*prepare, status=None)
         project.run("dvc", "checkout", "data/feedback/labels.npz.dvc")
         project.run(*prepare)
-        several = {answer["request_id"][:32] for answer in answers}
+        several = {answer["request_id"][:48] for answer in answers}
         assert "rows deleted" in project.run(
             "python", "-m", "pipeline.monitoring.erase", *several, DIGITS_DATABASE_URL=url
         )

@@ -125,7 +125,7 @@ def test_headers_of_a_client_about_its_address_are_overwritten(
     assert proxy.request("GET", "/model", **forged).status_code == 200
     (head,) = service.heads
     assert head["x-forwarded-for"] == "127.0.0.1" and head["x-forwarded-proto"] == "https"
-    assert head["host"] == head["x-forwarded-host"] == "localhost"
+    assert head["host"] == head["x-forwarded-host"] == f"localhost:{proxy.https}"
     assert not {"x-real-ip", "forwarded"} & head.keys() and "203.0.113.9" not in str(head)
 
 

@@ -151,7 +151,7 @@ def test_other_databases_are_refused_with_the_expected_form(wrong: str) -> None:
 
 def test_opening_a_current_database_in_the_service_imports_nothing_heavy(engine: sql.Engine) -> None:
     code = (
-        "import serving.prediction_log, serving.feedback, sys; from records import database; "
+        "import serving.prediction_log.log, serving.prediction_log.feedback, sys; from records import database; "
         "database.migrate(database.connect(database.parse_url(sys.argv[1]))); "
         "print(*{name.split('.')[0] for name in sys.modules})"
     )
