@@ -1,16 +1,20 @@
 """Extracts the ink of a digit from an image. Arrays of ink are float32 (h, w), ink bright, in 0..1 if thresholded."""
 
 from dataclasses import dataclass
-from typing import Final
+from math import isqrt
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
+from recognition.image_format import SUFFICIENT_SIDE
 from recognition.paper import MAX_STROKE, Assumptions, remove_lines, subtract_background
-from recognition.raster import Floats, connected_components, noise_level, opening, otsu, scaled_size, shrink
+from recognition.raster import Floats, connected_components, dilate, erode, noise_level, otsu, pad, shrink
 
-WORKING_SIDE: Final = 192  # pixels of the longer side while a digit is searched for
+WORKING_SIDE: Final = 144  # pixels of the longer side while a digit is searched for
+ORIENTATION: Final = ExifTags.Base.Orientation
+STRIP_PIXELS: Final = 1_000_000  # converted at a time
 SOFT_THRESHOLD: Final = (0.3, 0.8)  # shares of the strokes' contrast: paper below the first, solid ink above the second
 CLEAR_CONTRAST: Final = 10.0  # times the noise; an image with less is averaged down further
 VISIBLE_CONTRAST: Final = 4.0  # times the noise; an image that has less even then is blank
@@ -35,21 +39,22 @@ class Candidate:
 
 
 def find_glyph(image: Image.Image) -> Floats | None:
-    """Ink of the digit in an upright image, in 0..1, cropped to its bounding box; None if the image is blank.
+    """Ink of the digit in an image from `load_pixels`, in 0..1, cropped to its bounding box; None if it is blank.
 
     If the first result is doubtful, other assumptions are tried and the lowest shape cost wins. A digit that is small
     within its image is extracted again at a higher resolution.
     """
-    best = find_candidate(image)
+    colours = read_colours(image, WORKING_SIDE)
+    best = find_candidate(colours)
     if best is None:
         return None
     for assumptions in _alternatives(best):
-        other = find_candidate(image, assumptions)
+        other = find_candidate(colours, assumptions)
         if other is not None and other.cost < best.cost - MIN_COST_REDUCTION:
             best = other
     closer = crop_small_digit(image, best)
     if closer is not None:
-        best = find_candidate(closer, best.assumptions) or best
+        best = find_candidate(read_colours(closer, WORKING_SIDE), best.assumptions) or best
     return best.ink
 
 
@@ -64,17 +69,18 @@ def _alternatives(first: Candidate) -> list[Assumptions]:
     return alternatives
 
 
-def find_candidate(image: Image.Image, assumptions: Assumptions = LIKELIEST) -> Candidate | None:
+def find_candidate(colours: NDArray[np.uint8], assumptions: Assumptions = LIKELIEST) -> Candidate | None:
     """The digit as it appears under these assumptions; None if the image is blank."""
-    ink = extract_ink(image, assumptions=assumptions)
+    ink = extract_ink(colours, assumptions=assumptions)
     labels, areas, boxes = connected_components(ink > INK_THRESHOLD)
     if not len(areas):
         return None
     mask = digit_components(areas, boxes, ink.shape)
-    ink[np.concatenate([[False], ~mask])[labels]] = 0
-    areas, boxes = areas[mask], boxes[mask]
-    top, left = boxes[:, [0, 2]].min(0).tolist()
-    bottom, right = boxes[:, [1, 3]].max(0).tolist()
+    if not mask.all():
+        ink[np.append(False, ~mask)[labels]] = 0
+        areas, boxes = areas[mask], boxes[mask]
+    top, _, left, _ = boxes.min(0).tolist()
+    _, bottom, _, right = boxes.max(0).tolist()
     glyph, parts = ink[top:bottom, left:right], int((areas > 0.05 * areas.sum()).sum())
     return Candidate(glyph, (top, bottom, left, right), ink.shape, parts, shape_cost(glyph, parts), assumptions)
 
@@ -90,87 +96,99 @@ def shape_cost(ink: Floats, parts: int) -> float:
 
 def blob_cost(ink: Floats) -> float:
     """1 plus the share of ink in shapes broader than a third of the longer side; 0 if that share is at most 5%."""
-    small = shrink(ink, 48)
+    step = -(-max(ink.shape) // 48)
+    small = ink[::step, ::step]
     radius = max(1, max(small.shape) // 6)
-    share = float(opening(np.pad(small, 1), radius).sum() / small.sum())
+    cores = erode(small, radius)
+    if not cores.any():
+        return 0.0
+    share = float(dilate(pad(cores, radius), radius).sum() / small.sum())
     return 1 + share if share > 0.05 else 0.0
 
 
-def apply_orientation(image: Image.Image) -> Image.Image:
-    """Rotates the image by its EXIF orientation; invalid EXIF data is ignored."""
+def load_pixels(image: Image.Image) -> Image.Image:
+    """The image, upright, in mode L, RGB or RGBA, averaged down by a whole factor to less than four megapixels.
+
+    Converts in strips, so that no second image of the full size is needed. Invalid EXIF data is ignored.
+    """
+    factor = max(1, isqrt(image.width * image.height // SUFFICIENT_SIDE**2))
+    if factor > 1 or image.mode not in ("L", "RGB", "RGBA"):
+        limits = image.getextrema() if image.mode.startswith(("I", "F")) else None
+        rows = max(1, STRIP_PIXELS // image.width // factor) * factor
+        boxes = [(0, top, image.width, min(top + rows, image.height)) for top in range(0, image.height, rows)]
+        strips = [np.asarray(_to_8_bit(image.crop(box), limits).reduce(factor)) for box in boxes]
+        info = image.info  # contains the EXIF data
+        image = Image.fromarray(np.concatenate(strips))
+        image.info = info
     try:
-        return ImageOps.exif_transpose(image)
+        return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
     except Exception:
         return image
 
 
-def extract_ink(image: Image.Image, side: int = WORKING_SIDE, assumptions: Assumptions = LIKELIEST) -> Floats:
-    """Ink in 0..1 (1: solid strokes) of an image reduced to at most `side` pixels a side; all zero if it is blank.
-
-    An image whose noise hides its ink is averaged down further, to a quarter of `side` at most.
-    """
-    image = to_8_bit(image)
-    for size in (side, side // 2, side // 4):
-        ink = np.maximum(subtract_background(flatten_alpha(reduce(image, size)), assumptions), 0)
-        contrast, noise = stroke_contrast(ink), noise_level(ink)
-        cleaned = remove_lines(ink, contrast)
-        if cleaned is not ink:
-            ink, contrast = cleaned, stroke_contrast(cleaned)
-        if contrast >= CLEAR_CONTRAST * noise or max(ink.shape) <= side // 4:
-            break
-    if contrast < max(MIN_CONTRAST, VISIBLE_CONTRAST * noise):
-        return np.zeros_like(ink)
-    return soft_threshold(ink, contrast, noise)
-
-
-def to_8_bit(image: Image.Image) -> Image.Image:
-    """Converts any Pillow mode to L, RGB or RGBA. 16-bit, 32-bit and float greys are scaled by their own range."""
-    if image.mode.startswith(("I", "F")):
-        deep = np.nan_to_num(np.asarray(image).astype(np.float32), copy=False)
-        low, high = float(deep.min()), float(deep.max())
-        deep -= low
-        deep *= 255 / max(high - low, 1e-6)
+def _to_8_bit(image: Image.Image, limits: Any) -> Image.Image:
+    """Converts any Pillow mode to L, RGB or RGBA; `limits`: darkest and brightest value of a 16-bit or deeper grey."""
+    if limits:
+        low, high = limits
+        deep = (np.asarray(image, np.float32) - low) * (255 / max(high - low, 1e-6))
         return Image.fromarray(deep.astype(np.uint8))
-    if image.mode in ("L", "RGB", "RGBA"):
-        return image
     if image.mode in ("LA", "La", "PA", "RGBa") or "transparency" in image.info:
         return image.convert("RGBA")
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def reduce(image: Image.Image, side: int) -> Image.Image:
-    """Averages down to at most `side` pixels a side. Averaging keeps hairlines visible; subsampling loses them."""
-    size = scaled_size(*image.size, min(1.0, side / max(image.size)))
-    return image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
+def read_colours(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    """Pixels uint8 (channels, h, w), one channel if all are grey, of an L, RGB or RGBA image, at most `side` a side.
 
-
-def flatten_alpha(image: Image.Image) -> Floats:
-    """Pixels float32 (h, w, channels) in 0..255 of an L, RGB or RGBA image; one channel if it is grey.
-
-    Transparent images get a background that contrasts with the ink: black or white, or the median of the opaque
-    pixels if these prevail. If all pixels have the same colour, the alpha channel is the image.
+    Averages by a whole factor: this keeps hairlines visible; subsampling loses them. Transparent images get a
+    background that contrasts with the ink, see `_composite`.
     """
-    pixels = np.asarray(image)
-    if pixels.ndim == 2:
-        return pixels[..., None].astype(np.float32)
-    if image.mode == "RGBA" and pixels[..., 3].min() < 255:
-        return _composite(pixels.astype(np.float32))
-    grey = all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in (1, 2))
-    return pixels[..., : 1 if grey else 3].astype(np.float32)
+    factor = -(-max(image.size) // side)
+    bands = image.split()
+    if image.mode == "RGBA" and np.asarray(bands[3]).min() < 255:
+        return _composite(np.asarray(image.reduce(factor), np.float32)).transpose(2, 0, 1)
+    planes = [np.asarray(band.reduce(factor)) for band in bands[:3]]
+    grey = all(np.array_equal(planes[0], plane) for plane in planes[1:])
+    return np.stack(planes[:1] if grey else planes)
 
 
-def _composite(rgba: Floats) -> Floats:
+def _composite(rgba: Floats) -> NDArray[np.uint8]:
+    """Puts RGBA (h, w, 4) on black, white, or the median of the opaque pixels if these prevail.
+
+    If all pixels have the same colour, the alpha channel is the image.
+    """
     colour, alpha = rgba[..., :3], rgba[..., 3:] / 255
     weight = alpha / max(float(alpha.sum()), 1e-6)
     mean = (colour * weight).sum((0, 1))
     spread = float(np.sqrt((np.square(colour - mean) * weight).sum((0, 1)).max()))
     if spread < MIN_CONTRAST:
-        return np.asarray(alpha * 255, np.float32)
+        return rgba[..., 3:].astype(np.uint8)
     if float(alpha.mean()) > 0.5:
         background = np.median(colour[alpha[..., 0] > 0.5], axis=0)
     else:
         background = np.full(3, 0.0 if mean.mean() > 128 else 255.0)
-    return np.asarray(colour * alpha + background * (1 - alpha), np.float32)
+    return np.asarray(colour * alpha + background * (1 - alpha)).astype(np.uint8)
+
+
+def extract_ink(colours: NDArray[Any], side: int = WORKING_SIDE, assumptions: Assumptions = LIKELIEST) -> Floats:
+    """Ink in 0..1 (1: solid strokes) of colours (channels, h, w); all zero if the image is blank.
+
+    An image whose noise hides its ink is averaged down further, to a quarter of `side` at most.
+    """
+    for size in (max(colours.shape), side // 2, side // 4):
+        if max(colours.shape) < size:
+            continue
+        colours = shrink(colours, size)
+        ink = np.maximum(subtract_background(colours, assumptions), 0)
+        contrast, noise = stroke_contrast(ink), noise_level(ink)
+        cleaned = remove_lines(ink, contrast)
+        if cleaned is not ink:
+            ink, contrast = cleaned, stroke_contrast(cleaned)
+        if contrast >= CLEAR_CONTRAST * noise:
+            break
+    if contrast < max(MIN_CONTRAST, VISIBLE_CONTRAST * noise):
+        return np.zeros_like(ink)
+    return soft_threshold(ink, contrast, noise)
 
 
 def soft_threshold(ink: Floats, contrast: float, noise: float) -> Floats:
@@ -182,7 +200,9 @@ def soft_threshold(ink: Floats, contrast: float, noise: float) -> Floats:
 
 def stroke_contrast(ink: Floats) -> float:
     """Typical difference between strokes and paper, in grey levels: the median above Otsu's threshold."""
-    strokes = ink[ink > otsu(ink)]
+    step = max(1, min(ink.shape) // 64)
+    sample = ink[::step, ::step]
+    strokes = sample[sample > otsu(sample)]
     return float(np.median(strokes)) if strokes.size else 0.0
 
 
@@ -191,6 +211,8 @@ def digit_components(areas: NDArray[np.int64], boxes: NDArray[np.int64], shape: 
 
     Excludes specks, frames and underlines, and components at the border if a large one is not at the border.
     """
+    if len(areas) == 1:
+        return np.ones(1, np.bool_)
     heights, widths = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 2]
     longest = np.maximum(heights, widths)
     inside = ~touches_border(boxes, shape) & ~is_frame(areas, boxes)

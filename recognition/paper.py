@@ -1,6 +1,6 @@
 """The background of an image: paper colour, polarity, uneven light, ruled lines.
 
-`colours` are float32 (h, w, channels) in 0..255; `ink` is float32 (h, w) in grey levels, paper near 0.
+`colours` are uint8 (channels, h, w); `ink` is float32 (h, w) in grey levels, paper near 0.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from recognition.raster import Floats, dilate, erode, opening, otsu, resize, shrink, skewness
+from recognition.raster import Floats, dilate, opening, otsu, resize, shrink, skewness
 
 EVEN_LIGHT_SHARE: Final = 0.7  # share of pixels with one of two brightnesses; noise alone reaches at most 0.6
 MIN_LIGHT_SIDE: Final = 24  # pixels; smaller images do not show how they are lit
@@ -29,81 +29,83 @@ class Assumptions:
     sheet: bool = False  # ink is only on the brighter of two backgrounds
 
 
-def subtract_background(colours: Floats, assumptions: Assumptions = Assumptions()) -> Floats:
+def subtract_background(colours: NDArray[Any], assumptions: Assumptions = Assumptions()) -> Floats:
     """Signed distance (h, w) of each pixel from the paper, ink positive.
 
     Evenly lit paper has one colour; for uneven light see `level_light`. Differences are projected on their principal
     axis, which preserves yellow or light blue ink better than luminance does.
     """
     if assumptions.max_stroke is None and is_evenly_lit(colours):
-        distance = np.asarray(colours - paper_colour(colours), np.float32)
-        ink: Floats = distance @ principal_axis(distance)
+        distance = colours - paper_colour(colours)[:, None, None]
+        ink = project(distance, distance)
         rarer = skewness(ink)  # it misleads only if the digit is cropped close; `polarity` decides then
-        bright = rarer if abs(rarer) > CLEAR_SKEWNESS else polarity(ink[..., None])
+        bright = rarer if abs(rarer) > CLEAR_SKEWNESS else polarity(ink[None])
         return ink if (bright > 0) != assumptions.invert else -ink
     bright = (polarity(colours) > 0) != assumptions.invert
     distance = level_light(colours, bright, assumptions.max_stroke or MAX_STROKE, assumptions.sheet)
-    return distance @ principal_axis(np.maximum(distance, 0))
+    return project(distance, np.maximum(distance, 0))
 
 
-def is_evenly_lit(colours: Floats) -> bool:
+def is_evenly_lit(colours: NDArray[Any]) -> bool:
     """Whether most pixels have one of two exact brightnesses, as on screens and in clean scans."""
     if max(colours.shape) < MIN_LIGHT_SIDE:
         return True
-    levels = np.bincount(colours.mean(2).astype(np.uint8).ravel())
+    levels = np.bincount(colours[:, ::2, ::2].mean(0).astype(np.uint8).ravel())
     return bool(np.sort(levels)[-2:].sum() > EVEN_LIGHT_SHARE * levels.sum())
 
 
-def paper_colour(colours: Floats) -> Floats:
+def paper_colour(colours: NDArray[Any]) -> Floats:
     """Median colour (channels,). The border has more weight because it is usually blank."""
-    border = [colours[0], colours[-1], colours[:, 0], colours[:, -1]]
-    samples = np.concatenate([colours[::2, ::2].reshape(-1, colours.shape[2]), *border, *border])
-    return np.asarray(np.median(samples, axis=0), np.float32)
+    border = [colours[:, 0], colours[:, -1], colours[..., 0], colours[..., -1]]
+    samples = np.concatenate([colours[:, ::2, ::2].reshape(len(colours), -1), *border, *border], axis=1)
+    return np.asarray(np.median(samples, axis=1), np.float32)
 
 
-def principal_axis(deviations: NDArray[Any]) -> Floats:
-    """Unit vector (channels,) along which the deviations (h, w, channels) are greatest; brightness is positive."""
-    flat = deviations.reshape(-1, deviations.shape[-1])
-    axis = np.linalg.eigh(flat.T @ flat)[1][:, -1]
-    return np.asarray(axis if axis.sum() > 0 else -axis, np.float32)
+def project(distance: Floats, deviations: Floats) -> Floats:
+    """Projects (channels, h, w) on the axis of the greatest `deviations` (of the same shape), bright positive."""
+    if len(distance) == 1:
+        return np.asarray(distance[0])
+    flat = deviations.reshape(len(deviations), -1)
+    axis = np.linalg.eigh(flat @ flat.T)[1][:, -1]
+    return np.asarray(np.tensordot(axis if axis.sum() > 0 else -axis, distance, 1), np.float32)
 
 
-def polarity(colours: Floats) -> float:
+def polarity(colours: NDArray[Any]) -> float:
     """Positive if ink is brighter than paper. The finer details are ink: strokes are finer than the gaps between them.
 
     Compares the energies of white and black top-hats with growing radii, weighted by 1 / area. Flat structuring
     elements leave no trace of the edges of shadows and tables.
     """
     coarse = shrink(colours, COARSE_SIDE)
+    planes = np.stack([coarse, -coarse])
     score = 0.0
     for radius in DETAIL_RADII:
-        for plane in np.moveaxis(coarse, -1, 0):
-            bright, dark = plane - opening(plane, radius), -plane - opening(-plane, radius)
-            score += float(np.square(bright).mean() - np.square(dark).mean()) / (2 * radius + 1) ** 2
+        bright, dark = np.square(planes - opening(planes, radius)).reshape(2, -1).sum(1).tolist()
+        score += (bright - dark) / (2 * radius + 1) ** 2
     return score
 
 
-def level_light(colours: Floats, bright: bool, max_stroke: float = MAX_STROKE, sheet: bool = False) -> Floats:
-    """Signed distance (h, w, channels) from unevenly lit paper.
+def level_light(colours: NDArray[Any], bright: bool, max_stroke: float = MAX_STROKE, sheet: bool = False) -> Floats:
+    """Signed distance (channels, h, w) from unevenly lit paper.
 
     A grey opening (for dark ink a closing) estimates the paper: it removes structures narrower than `max_stroke` of
     the longer side. Frames, tables and shadows at the border count as broad. Dark ink is divided by the local light,
     because a shadow weakens it. `sheet` removes ink on the darker background.
     """
-    height, width = colours.shape[:2]
+    height, width = colours.shape[1:]
     sign = np.float32(1 if bright else -1)
-    coarse = shrink(sign * colours, COARSE_SIDE)
-    radius = max(1, round(max_stroke * max(coarse.shape) / 2))
+    coarse = shrink(colours, COARSE_SIDE)
+    radius = max(1, round(max_stroke * max(coarse.shape[1:]) / 2))
     # The dilation by one more pixel prevents a line along the edge of a shadow.
-    paper = np.stack([dilate(opening(plane, radius), 1) for plane in np.moveaxis(coarse, -1, 0)], axis=-1)
-    light = np.abs(paper).mean(2)
+    paper = dilate(opening(sign * coarse, radius), 1)
+    light = np.abs(paper).mean(0)
     paper = resize(paper, width, height, Image.Resampling.BILINEAR)
     distance = sign * colours - paper
     if not bright:
         distance *= paper.min() / np.minimum(paper, paper.min() / 4)
     if sheet:
         mask = np.asarray(sheet_mask(light), np.float32)
-        distance *= resize(mask, width, height, Image.Resampling.BILINEAR)[..., None] == 1
+        distance *= resize(mask, width, height, Image.Resampling.BILINEAR) == 1
     return distance
 
 
@@ -119,7 +121,7 @@ def sheet_mask(light: Floats) -> NDArray[np.bool_]:
     between = np.abs(light - (low + high) / 2) < 0.2 * (high - low)
     if low > 0.75 * high or between.mean() > 0.1:
         return np.ones_like(bright)
-    return erode(bright.astype(np.float32), 1) > 0
+    return np.asarray(dilate((~bright).astype(np.float32), 1) == 0)
 
 
 def remove_lines(ink: Floats, contrast: float) -> Floats:

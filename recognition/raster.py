@@ -1,4 +1,4 @@
-"""Array operations: resampling, morphology, statistics, components. A plane is float32 (h, w)."""
+"""Array operations: resampling, morphology, statistics, components. A plane is float32 (h, w); planes are (n, h, w)."""
 
 from typing import Any
 
@@ -15,18 +15,18 @@ def scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
 
 
 def resize(array: NDArray[Any], width: int, height: int, kind: Image.Resampling = Image.Resampling.BOX) -> Floats:
-    """Resamples (h, w) or (h, w, channels) with anti-aliasing to float32 (height, width[, channels])."""
-    if array.shape[:2] == (height, width):
+    """Resamples a plane or planes with anti-aliasing to float32 ([n,] height, width)."""
+    if array.shape[-2:] == (height, width):
         return np.asarray(array, np.float32)
     if array.ndim == 3:
-        return np.stack([resize(array[..., c], width, height, kind) for c in range(array.shape[2])], axis=-1)
+        return np.stack([resize(plane, width, height, kind) for plane in array])
     plane = Image.fromarray(np.ascontiguousarray(array, np.float32))
-    return np.asarray(plane.resize((width, height), kind), np.float32)
+    return np.asarray(plane.resize((width, height), kind))
 
 
 def shrink(array: NDArray[Any], side: int) -> Floats:
-    """Averages down so that no side exceeds `side`; keeps the aspect ratio and never enlarges."""
-    height, width = array.shape[:2]
+    """Averages a plane or planes down so that no side exceeds `side`; keeps the aspect ratio and never enlarges."""
+    height, width = array.shape[-2:]
     return resize(array, *scaled_size(width, height, min(1.0, side / max(height, width))))
 
 
@@ -38,37 +38,48 @@ def crop_to_ink(array: NDArray[Any]) -> tuple[NDArray[Any], int, int]:
     return array[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], int(rows[0]), int(columns[0])
 
 
-def _dilate_columns(plane: Floats, radius: int) -> Floats:
-    """Maximum over 2 * radius + 1 pixels of each column. The window doubles with each step."""
-    padded = np.full((len(plane) + 2 * radius, plane.shape[1]), -np.inf, np.float32)
-    padded[radius:-radius] = plane
-    size, span = 2 * radius + 1, 1
-    while span < size:
-        step = min(span, size - span)
-        padded = np.maximum(padded[:-step], padded[step:])
-        span += step
+def pad(array: NDArray[Any], margin: int, value: float = 0) -> NDArray[Any]:
+    """Adds `margin` pixels of `value` on every side of a plane or planes. Several times faster than np.pad."""
+    *count, height, width = array.shape
+    padded = np.full((*count, height + 2 * margin, width + 2 * margin), value, array.dtype)
+    padded[..., margin : margin + height, margin : margin + width] = array
     return padded
 
 
-def dilate(plane: Floats, radius: int) -> Floats:
+def _sliding(pick: np.ufunc, planes: Floats, size: int) -> Floats:
+    """`pick` (maximum or minimum) over each window of `size` x `size` pixels. The window doubles with each step."""
+    span = 1
+    while span < size:
+        step = min(span, size - span)
+        planes = pick(planes[..., :-step, :], planes[..., step:, :])
+        planes = pick(planes[..., :-step], planes[..., step:])
+        span += step
+    return planes
+
+
+def dilate(planes: Floats, radius: int) -> Floats:
     """Maximum over a square of 2 * radius + 1 pixels."""
-    return _dilate_columns(_dilate_columns(plane, radius).T, radius).T
+    return _sliding(np.maximum, pad(planes, radius, -np.inf), 2 * radius + 1)
 
 
-def erode(plane: Floats, radius: int) -> Floats:
-    """Minimum over a square of 2 * radius + 1 pixels."""
-    return -dilate(-plane, radius)
+def erode(planes: Floats, radius: int) -> Floats:
+    """Minimum over each square of 2 * radius + 1 pixels inside the planes, which become smaller by 2 * radius."""
+    return _sliding(np.minimum, planes, 2 * radius + 1)
 
 
-def opening(plane: Floats, radius: int) -> Floats:
+def opening(planes: Floats, radius: int) -> Floats:
     """Morphological opening: removes bright structures narrower than 2 * radius + 1. Border values are repeated."""
-    padded = np.pad(plane, radius, mode="edge")
-    return dilate(erode(padded, radius), radius)[radius:-radius, radius:-radius]
+    rows, columns = (np.arange(-2 * radius, length + 2 * radius).clip(0, length - 1) for length in planes.shape[-2:])
+    eroded = erode(planes.take(rows, axis=-2).take(columns, axis=-1), radius)
+    return _sliding(np.maximum, eroded, 2 * radius + 1)
 
 
 def dilate_cross(plane: Floats) -> Floats:
     """Maximum over a pixel and its four neighbours."""
-    return np.maximum(_dilate_columns(plane, 1), _dilate_columns(plane.T, 1).T)
+    padded = pad(plane, 1, -np.inf)
+    rows = np.maximum(padded[:-2, 1:-1], padded[2:, 1:-1])
+    columns = np.maximum(padded[1:-1, :-2], padded[1:-1, 2:])
+    return np.asarray(np.maximum(np.maximum(rows, columns), plane), np.float32)
 
 
 def thicken(plane: Floats, radius: float) -> Floats:
@@ -81,14 +92,17 @@ def thicken(plane: Floats, radius: float) -> Floats:
 
 def noise_level(plane: Floats) -> float:
     """Standard deviation of the noise, estimated from neighbouring pixels. The median is robust against strokes."""
-    steps = np.abs(np.diff(plane[:: max(1, len(plane) // 64)], axis=1))
+    rows = plane[:: max(1, len(plane) // 32)]
+    steps = np.abs(rows[:, 1:] - rows[:, :-1])
     return float(np.median(steps)) / 0.954 if steps.size else 0.0  # the median of |N(0, 2 s^2)| is 0.954 s
 
 
 def skewness(values: Floats) -> float:
     """Third moment about zero, divided by the second moment to the power of 3/2."""
-    squares = values * values
-    return float((squares * values).mean()) / max(float(np.power(squares.mean(), 1.5)), 1e-9)
+    flat = values.ravel()
+    squares = flat * flat
+    second, third = float(squares.mean()), float(squares @ flat) / len(flat)
+    return third / max(float(second**1.5), 1e-9)
 
 
 def otsu(values: Floats) -> float:
@@ -99,12 +113,10 @@ def otsu(values: Floats) -> float:
     bins = 128
     indices = (np.maximum(values, 0) * ((bins - 0.01) / top)).astype(np.uint8)
     histogram = np.bincount(indices.ravel(), minlength=bins)
-    weight = np.cumsum(histogram).astype(np.float64)
-    mass = np.cumsum(histogram * (np.arange(bins) + 0.5))
-    below, above = weight[:-1], weight[-1] - weight[:-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = np.square(mass[-1] * below / weight[-1] - mass[:-1]) / (below * above)
-    return (1 + int(np.argmax(np.where(below * above > 0, between, -1)))) * top / bins
+    weight = histogram.cumsum()[:-1].astype(np.float64)
+    mass = (histogram * (np.arange(bins) + 0.5)).cumsum()
+    between = np.square(mass[-1] * weight / values.size - mass[:-1]) / np.maximum(weight * (values.size - weight), 0.5)
+    return (1 + int(between.argmax())) * top / bins
 
 
 def connected_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
@@ -113,9 +125,11 @@ def connected_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], ND
     Returns labels (h, w), from 1, with 0 for the background; areas (n,) in pixels; boxes (n, 4): top, bottom, left,
     right, with bottom and right exclusive.
     """
-    stride = mask.shape[1] + 1  # an empty column at the end separates the runs of different rows
-    edges = np.diff(np.pad(mask, ((0, 0), (0, 1))).ravel().astype(np.int8), prepend=np.int8(0))
-    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    stride = mask.shape[1] + 1  # an empty column separates the runs of different rows
+    separated = np.zeros((len(mask), stride), np.bool_)
+    separated[:, 1:] = mask
+    flat = separated.ravel()
+    starts, ends = np.append(flat[1:] != flat[:-1], flat[-1]).nonzero()[0].reshape(-1, 2).T
     labels = np.zeros(mask.shape, np.int32)
     if not len(starts):
         return labels, np.zeros(0, np.int64), np.zeros((0, 4), np.int64)
@@ -143,4 +157,4 @@ def _merge_runs(starts: NDArray[np.int64], ends: NDArray[np.int64], stride: int)
         np.minimum.at(root, np.maximum(a, b), np.minimum(a, b))
         while not np.array_equal(jumped := root[root], root):
             root = jumped
-    return np.asarray(np.unique(root, return_inverse=True)[1], np.int64)
+    return (np.cumsum(root == np.arange(len(root))) - 1)[root]

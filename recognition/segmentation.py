@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from recognition.ink import INK_THRESHOLD, apply_orientation, extract_ink, is_frame, touches_border
+from recognition.ink import INK_THRESHOLD, extract_ink, is_frame, load_pixels, read_colours, touches_border
 from recognition.preprocessing import Digit, glyph_to_digit
 from recognition.raster import Floats, connected_components, crop_to_ink
 
@@ -67,19 +67,18 @@ def find_digits(image: Image.Image, classify: Classify | None = None) -> list[li
 
     `classify` maps uint8 (n, 28, 28) to probabilities (n, classes). Without it, only the shapes of the pieces count.
     """
-    image = apply_orientation(image)
-    ink = extract_ink(image, WORKING_SIDE)
-    scale = image.width / ink.shape[1]
+    ink = extract_ink(read_colours(load_pixels(image), WORKING_SIDE), WORKING_SIDE)
+    scale = max(image.size) / max(ink.shape)
     return [
-        [(_box(glyph, scale, image), glyph_to_digit(glyph.ink)) for glyph in best_grouping(line, classify)]
+        [(_box(glyph, scale), glyph_to_digit(glyph.ink)) for glyph in best_grouping(line, classify)]
         for line in find_lines(find_pieces(ink))
     ]
 
 
-def _box(piece: _Piece, scale: float, image: Image.Image) -> Box:
+def _box(piece: _Piece, scale: float) -> Box:
     x, y = int(piece.left * scale), int(piece.top * scale)
     right, bottom = int(np.ceil(piece.right * scale)), int(np.ceil(piece.bottom * scale))
-    return Box(x, y, min(right, image.width) - x, min(bottom, image.height) - y)
+    return Box(x, y, right - x, bottom - y)
 
 
 def find_pieces(ink: Floats) -> list[_Piece]:

@@ -12,6 +12,7 @@ from recognition.ink import (
     extract_ink,
     find_candidate,
     find_glyph,
+    read_colours,
     shape_cost,
     soft_threshold,
 )
@@ -19,9 +20,11 @@ from tests.drawing import draw, lit
 
 
 def test_noise_that_hides_the_ink_is_averaged_away():
-    noisy = lit(draw(ink=(150, 150, 150), paper=(190, 190, 190)), np.ones((280, 280)), noise=14)
-    assert max(extract_ink(draw()).shape) == WORKING_SIDE
-    assert max(extract_ink(noisy).shape) < WORKING_SIDE
+    noisy = lit(draw(ink=(150, 150, 150), paper=(190, 190, 190)), np.ones((280, 280)), noise=25)
+    clear, hidden = read_colours(draw(), WORKING_SIDE), read_colours(noisy, WORKING_SIDE)
+    assert clear.shape == (1, 140, 140)  # 280 pixels are averaged by the least whole factor
+    assert extract_ink(clear).shape == (140, 140)
+    assert max(extract_ink(hidden).shape) == WORKING_SIDE // 2
 
 
 def test_soft_threshold_keeps_edges_soft():
@@ -72,11 +75,11 @@ def test_a_blob_is_broader_than_a_marker_stroke():
 
 def test_a_small_digit_in_a_large_image_is_extracted_at_a_higher_resolution():
     large = ImageOps.expand(draw(), (2600, 200, 400, 2400), (255, 255, 255))
-    rough = find_candidate(large)
+    rough = find_candidate(read_colours(large, WORKING_SIDE))
     assert rough is not None
     closer = crop_small_digit(large, rough)
     assert closer is not None and 150 < max(closer.size) < 600
     found = find_glyph(large)
     assert found is not None and max(found.shape) > 5 * max(rough.ink.shape)
-    medium = find_candidate(draw())
+    medium = find_candidate(read_colours(draw(), WORKING_SIDE))
     assert medium is not None and crop_small_digit(draw(), medium) is None

@@ -13,16 +13,20 @@ def test_shrink_averages_and_never_enlarges():
     values = np.arange(32, dtype=np.float32).reshape(4, 8)
     assert shrink(values, 4).shape == (2, 4) and shrink(values, 4)[0, 0] == values[:2, :2].mean()
     assert np.array_equal(shrink(values, 100), values)
-    assert shrink(np.ones((1, 300, 3), np.float32), 10).shape == (1, 10, 3)
+    assert shrink(np.ones((3, 1, 300), np.float32), 10).shape == (3, 1, 10)
 
 
 @pytest.mark.parametrize("radius", [1, 2, 5])
 def test_dilate_and_erode_are_maximum_and_minimum_over_a_square(radius):
     values = np.random.default_rng(0).normal(size=(9, 13)).astype(np.float32)
-    for grown, pick in ((dilate(values, radius), np.max), (erode(values, radius), np.min)):
-        assert grown.shape == values.shape
-        for y, x in np.ndindex(values.shape):
-            assert grown[y, x] == pick(values[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1])
+    grown = dilate(values, radius)
+    assert grown.shape == values.shape
+    for y, x in np.ndindex(values.shape):
+        assert grown[y, x] == values[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1].max()
+    inside = erode(np.stack([values, -values]), radius)[0]  # only where the square is inside
+    assert inside.shape == (max(9 - 2 * radius, 0), 13 - 2 * radius)
+    for y, x in np.ndindex(inside.shape):
+        assert inside[y, x] == values[y : y + 2 * radius + 1, x : x + 2 * radius + 1].min()
 
 
 def test_opening_removes_narrow_structures_and_keeps_edges_in_place():
