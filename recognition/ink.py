@@ -12,7 +12,8 @@ from recognition.image_format import SUFFICIENT_SIDE
 from recognition.paper import MAX_STROKE, Assumptions, remove_lines, subtract_background
 from recognition.raster import Floats, connected_components, dilate, erode, noise_level, otsu, pad, shrink
 
-WORKING_SIDE: Final = 144  # pixels of the longer side while a digit is searched for
+WORKING_SIDE: Final = 144  # pixels of the longer side while a digit is searched for, at most
+MIN_SIDE: Final = 32  # pixels; smaller images are not averaged down further
 ORIENTATION: Final = ExifTags.Base.Orientation
 STRIP_PIXELS: Final = 1_000_000  # converted at a time
 SOFT_THRESHOLD: Final = (0.3, 0.8)  # shares of the strokes' contrast: paper below the first, solid ink above the second
@@ -22,6 +23,7 @@ MIN_CONTRAST: Final = 8.0  # grey levels between paper and ink; more than the va
 INK_THRESHOLD: Final = 0.25  # brighter pixels belong to a component
 DOUBTFUL_COST: Final = 0.55  # shape cost of a digit that may have the wrong polarity; see `shape_cost`
 MIN_COST_REDUCTION: Final = 0.1  # for a result under other assumptions to replace the first one
+MAX_COMPONENTS: Final = 400  # compared in pairs
 MIN_SHADED_SIDE: Final = 64  # pixels; smaller images are not searched for shadows
 LIKELIEST: Final = Assumptions()
 
@@ -71,7 +73,7 @@ def _alternatives(first: Candidate) -> list[Assumptions]:
 
 def find_candidate(colours: NDArray[np.uint8], assumptions: Assumptions = LIKELIEST) -> Candidate | None:
     """The digit as it appears under these assumptions; None if the image is blank."""
-    ink = extract_ink(colours, assumptions=assumptions)
+    ink = extract_ink(colours, assumptions)
     labels, areas, boxes = connected_components(ink > INK_THRESHOLD)
     if not len(areas):
         return None
@@ -170,22 +172,16 @@ def _composite(rgba: Floats) -> NDArray[np.uint8]:
     return np.asarray(colour * alpha + background * (1 - alpha)).astype(np.uint8)
 
 
-def extract_ink(colours: NDArray[Any], side: int = WORKING_SIDE, assumptions: Assumptions = LIKELIEST) -> Floats:
+def extract_ink(colours: NDArray[Any], assumptions: Assumptions = LIKELIEST) -> Floats:
     """Ink in 0..1 (1: solid strokes) of colours (channels, h, w); all zero if the image is blank.
 
-    An image whose noise hides its ink is averaged down further, to a quarter of `side` at most.
+    An image whose noise hides its ink is averaged down further, to MIN_SIDE at least.
     """
-    for size in (max(colours.shape), side // 2, side // 4):
-        if max(colours.shape) < size:
-            continue
-        colours = shrink(colours, size)
-        ink = np.maximum(subtract_background(colours, assumptions), 0)
-        contrast, noise = stroke_contrast(ink), noise_level(ink)
-        cleaned = remove_lines(ink, contrast)
-        if cleaned is not ink:
-            ink, contrast = cleaned, stroke_contrast(cleaned)
-        if contrast >= CLEAR_CONTRAST * noise:
-            break
+    ink = np.maximum(subtract_background(colours, assumptions), 0)
+    ink = remove_lines(ink, stroke_contrast(ink))
+    contrast, noise = stroke_contrast(ink), noise_level(ink)
+    if contrast < CLEAR_CONTRAST * noise and max(ink.shape) >= 2 * MIN_SIDE:
+        return extract_ink(shrink(colours, max(ink.shape) // 2), assumptions)
     if contrast < max(MIN_CONTRAST, VISIBLE_CONTRAST * noise):
         return np.zeros_like(ink)
     return soft_threshold(ink, contrast, noise)
@@ -237,7 +233,8 @@ def is_frame(areas: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.b
 
     A frame is one closed component or a pair of straight vertical lines on both sides of the other component.
     """
-    top, bottom, left, right = boxes.T
+    largest = np.argsort(areas)[-MAX_COMPONENTS:]  # noise can have thousands
+    top, bottom, left, right = boxes[largest].T
     height, width = bottom - top, right - left
     sizeable = np.maximum(height, width) > 0.25 * np.minimum(height, width)[:, None]
     beside = (top[:, None] < top) & (bottom[:, None] > bottom)
@@ -245,7 +242,9 @@ def is_frame(areas: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.b
     line = (height > 8 * width)[:, None] & beside
     before, after = line & (right[:, None] <= left), line & (left[:, None] >= right)
     rails = (before & after.any(0)) | (after & before.any(0))
-    return np.asarray(((areas < 0.25 * height * width) & around.any(1)) | rails.any(1), np.bool_)
+    mask = np.zeros(len(areas), np.bool_)
+    mask[largest] = ((areas[largest] < 0.25 * height * width) & around.any(1)) | rails.any(1)
+    return mask
 
 
 def crop_small_digit(image: Image.Image, digit: Candidate) -> Image.Image | None:
@@ -255,7 +254,6 @@ def crop_small_digit(image: Image.Image, digit: Candidate) -> Image.Image | None
     longest = max(bottom - top, right - left)
     if scale < 1.5 or longest > 0.5 * max(digit.shape):
         return None
-    margin = 0.3 * longest
-    x0, y0 = int((left - margin) * scale), int((top - margin) * scale)
-    x1, y1 = int((right + margin) * scale) + 1, int((bottom + margin) * scale) + 1
-    return image.crop((max(0, x0), max(0, y0), min(image.width, x1), min(image.height, y1)))
+    box = np.array([left, top, right, bottom]) + 0.3 * longest * np.array([-1, -1, 1, 1])
+    x0, y0, x1, y1 = (box * scale).clip(0, image.size * 2).astype(int).tolist()
+    return image.crop((x0, y0, x1, y1))

@@ -128,14 +128,11 @@ def remove_lines(ink: Floats, contrast: float) -> Floats:
     """Removes the lines of ruled or squared paper: straight, thin, from border to border, slope up to 5 degrees.
 
     `contrast`: that of the strokes, see `ink.stroke_contrast`; lines below a quarter of it are left to the threshold.
-    Returns the same array if there are no lines.
     """
     if min(ink.shape) < 64:
         return ink
     across = _remove_horizontal_lines(ink, 0.25 * contrast)
-    transposed = across.T
-    cleaned = _remove_horizontal_lines(transposed, 0.25 * contrast)
-    return across if cleaned is transposed else np.ascontiguousarray(cleaned.T)
+    return _remove_horizontal_lines(across.T, 0.25 * contrast).T
 
 
 def _remove_horizontal_lines(ink: Floats, min_contrast: float) -> Floats:
@@ -160,7 +157,7 @@ def _remove_horizontal_lines(ink: Floats, min_contrast: float) -> Floats:
 def _best_slope(strips: Floats, max_drop: int) -> tuple[int, Floats]:
     """Slope of the strongest lines, in rows from left to right, and the ink (h,) that 5/6 of the strips reach there."""
     sixth = strips.shape[1] // 6
-    drops = range(-max_drop, max_drop + 1)
+    drops = range(-max_drop, max_drop + 1, max(1, max_drop // 16))
     profiles = {drop: np.partition(_shear(strips, drop), sixth, axis=1)[:, sixth] for drop in drops}
     best = max(drops, key=lambda drop: float(np.square(profiles[drop]).sum()))
     return best, profiles[best]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from recognition.image_format import BOX_SIZE, IMAGE_SIZE
-from recognition.ink import find_glyph, load_pixels
+from recognition.ink import find_glyph, load_pixels, read_colours
 from recognition.raster import Floats, crop_to_ink, pad, resize, scaled_size, thicken
 
 SUPERSAMPLING: Final = 3  # for stroke widths: a dilation then changes a stroke by a third of an MNIST pixel
@@ -25,10 +25,12 @@ class Digit:
 
 def to_digit(image: Image.Image) -> Digit:
     """Converts an image of any size and Pillow mode. An image that is already MNIST-like passes unchanged."""
-    pixels = _opaque_grey(image)
-    if pixels is not None and is_mnist_like(pixels):
-        return Digit(pixels, blank=False)
-    glyph = find_glyph(load_pixels(image))
+    image = load_pixels(image)
+    if image.size == (IMAGE_SIZE, IMAGE_SIZE):
+        colours = read_colours(image, IMAGE_SIZE)
+        if len(colours) == 1 and is_mnist_like(colours[0]):
+            return Digit(colours[0], blank=False)
+    glyph = find_glyph(image)
     if glyph is None:
         return Digit(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8), blank=True)
     return glyph_to_digit(glyph)
@@ -42,15 +44,6 @@ def is_mnist_like(pixels: NDArray[Any]) -> bool:
         return False
     # MNIST's centres of mass are 14 to 15, the middle of the image is 14. Up to a pixel beyond them is accepted.
     return all(13 <= centre <= 15.5 for centre in _centre_of_mass(pixels))
-
-
-def _opaque_grey(image: Image.Image) -> NDArray[np.uint8] | None:
-    """Pixels (28, 28) of a grey and opaque image of this size in a common mode; None for any other image."""
-    if image.size != (IMAGE_SIZE, IMAGE_SIZE) or image.mode not in ("L", "RGB", "RGBA", "P"):
-        return None
-    rgba = np.asarray(image.convert("RGBA"))
-    opaque_grey = (rgba[..., 3] == 255).all() and (rgba[..., :3] == rgba[..., :1]).all()
-    return rgba[..., 0].copy() if opaque_grey else None
 
 
 def glyph_to_digit(glyph: Floats) -> Digit:

@@ -6,13 +6,14 @@ the grouping of neighbouring pieces for which the classifier is most confident.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import combinations, pairwise
-from typing import Final, NamedTuple
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from recognition.decoding import ImageError
 from recognition.ink import INK_THRESHOLD, extract_ink, is_frame, load_pixels, read_colours, touches_border
 from recognition.preprocessing import Digit, glyph_to_digit
 from recognition.raster import Floats, connected_components, crop_to_ink
@@ -28,8 +29,16 @@ CUT_PENALTY: Final = 0.6  # nats per cut, and again for each stroke that the cut
 JOIN_PENALTY: Final = 1.0  # nats for joining two components side by side that are both as high as a digit
 WIDTH_PENALTY: Final = 4.0  # nats per unit of width over height above MAX_ASPECT
 MAX_ASPECT: Final = 0.9  # width over height of most digits
+MAX_PIECES: Final = 200  # components per image without specks; ten lines of ten digits have about 130
+MAX_OVERLAP: Final = 4  # times the area of the image: that of all boxes of pieces; handwriting has less than 1
+MAX_GLYPHS: Final = 2000  # classified per image; about five per digit
+MANY_DIGITS: Final = f"the image shows more than {MAX_PIECES} digits or strokes; send fewer digits per image"
 
 Classify = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+
+
+class TooManyDigits(ImageError):
+    """The image has more pieces than MAX_PIECES, or more ways to group them than MAX_GLYPHS."""
 
 
 class Box(NamedTuple):
@@ -43,9 +52,9 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class _Piece:
-    """Ink of a component or of a slice, and its box in the reduced image (bottom and right exclusive)."""
+    """A component, a slice or a digit: its ink, and its box in the reduced image (bottom and right exclusive)."""
 
-    ink: Floats
+    ink: NDArray[Any]  # float32 (bottom - top, right - left) in 0..1; of a digit uint8 (28, 28)
     top: int
     bottom: int
     left: int
@@ -66,23 +75,30 @@ def find_digits(image: Image.Image, classify: Classify | None = None) -> list[li
     """Finds lines from top to bottom, each with its digits from left to right; empty if the image is blank.
 
     `classify` maps uint8 (n, 28, 28) to probabilities (n, classes). Without it, only the shapes of the pieces count.
+    Raises TooManyDigits.
     """
-    ink = extract_ink(read_colours(load_pixels(image), WORKING_SIDE), WORKING_SIDE)
-    scale = max(image.size) / max(ink.shape)
+    upright = load_pixels(image)
+    turned = (upright.width < upright.height) != (image.width < image.height)
+    ink = extract_ink(read_colours(upright, WORKING_SIDE))
+    max_aspect = CUT_WIDTH if classify else CUT_WIDTH_UNCLASSIFIED
+    lines = [split_line(components, max_aspect) for components in find_lines(find_pieces(ink))]
+    if sum(len(join_costs) for _, _, join_costs in lines) > MAX_GLYPHS:
+        raise TooManyDigits(MANY_DIGITS)
+    size = image.size[::-1] if turned else image.size
     return [
-        [(_box(glyph, scale), glyph_to_digit(glyph.ink)) for glyph in best_grouping(line, classify)]
-        for line in find_lines(find_pieces(ink))
+        [(_box(digit, size, ink.shape), Digit(digit.ink, blank=False)) for digit in best_grouping(*line, classify)]
+        for line in lines
     ]
 
 
-def _box(piece: _Piece, scale: float) -> Box:
-    x, y = int(piece.left * scale), int(piece.top * scale)
-    right, bottom = int(np.ceil(piece.right * scale)), int(np.ceil(piece.bottom * scale))
+def _box(piece: _Piece, size: tuple[int, int], shape: tuple[int, ...]) -> Box:
+    x, y = piece.left * size[0] // shape[1], piece.top * size[1] // shape[0]
+    right, bottom = -(-piece.right * size[0] // shape[1]), -(-piece.bottom * size[1] // shape[0])
     return Box(x, y, right - x, bottom - y)
 
 
 def find_pieces(ink: Floats) -> list[_Piece]:
-    """The connected components, without specks, frames and lines along a whole side of the image."""
+    """The connected components, without specks, frames and lines along a whole side. Raises TooManyDigits."""
     labels, areas, boxes = connected_components(ink > INK_THRESHOLD)
     if not len(areas):
         return []
@@ -91,9 +107,11 @@ def find_pieces(ink: Floats) -> list[_Piece]:
     frame = is_frame(areas, boxes) | (touches_border(boxes, ink.shape) & long)
     if not frame.all():
         areas = np.where(frame, 0, areas)
-    largest = np.sort(areas)[-3:].mean()
+    found = np.flatnonzero(areas >= max(0.02 * np.sort(areas)[-3:].mean(), 1))
+    if len(found) > MAX_PIECES or (height * width)[found].sum() > MAX_OVERLAP * ink.size:
+        raise TooManyDigits(MANY_DIGITS)
     pieces = []
-    for index in np.flatnonzero(areas >= max(0.02 * largest, 1)):
+    for index in found:
         top, bottom, left, right = boxes[index].tolist()
         window = slice(top, bottom), slice(left, right)
         component = np.where(labels[window] == index + 1, ink[window], 0)
@@ -153,42 +171,56 @@ def _union(pieces: list[_Piece]) -> _Piece:
     return _Piece(canvas, top, bottom, left, right, sum(p.share for p in pieces), pieces[0].cut_cost)
 
 
-def best_grouping(line: list[_Piece], classify: Classify | None) -> list[_Piece]:
+def split_line(components: list[_Piece], max_aspect: float) -> tuple[list[_Piece], float, dict[tuple[int, int], float]]:
+    """Cuts the components that are broader than `max_aspect` times the line's height.
+
+    Returns the pieces, the line's height, and the costs in nats of joining pieces[start:end], if that may be a digit.
+    """
+    height = float(np.median([component.height for component in components]))
+    pieces = [piece for one in components for piece in (cut(one) if one.width > max_aspect * height else [one])]
+    join_costs = {}
+    for start in range(len(pieces)):
+        cost = share = 0.0
+        for end in range(start, len(pieces)):
+            cost += _join_cost(pieces[end - 1], pieces[end], height) if end > start else 0
+            share += pieces[end].share
+            if cost == np.inf or share > MAX_PARTS + 0.01:
+                break
+            join_costs[start, end + 1] = cost
+    return pieces, height, join_costs
+
+
+def _join_cost(left: _Piece, right: _Piece, height: float) -> float:
+    """Penalty in nats for joining two neighbours to one digit; infinite for distant components."""
+    gap, lower = right.left - left.right, min(left.height, right.height)
+    if right.cut_cost:
+        return 0.0
+    if gap >= (0.25 if lower < 0.75 * height else 0.08) * height:
+        return np.inf
+    return JOIN_PENALTY * (gap >= 0 and lower > 0.75 * height)
+
+
+def best_grouping(
+    pieces: list[_Piece], height: float, join_costs: dict[tuple[int, int], float], classify: Classify | None
+) -> list[_Piece]:
     """The digits of a line: the grouping of neighbouring pieces with the greatest sum of scores."""
-    height = float(np.median([piece.height for piece in line]))
-    max_width = (CUT_WIDTH if classify else CUT_WIDTH_UNCLASSIFIED) * height
-    pieces = [part for piece in line for part in (cut(piece) if piece.width > max_width else [piece])]
-    costs = {(i, j): _join_cost(pieces[i:j], height) for i, j in combinations(range(len(pieces) + 1), 2)}
-    spans = [span for span, cost in costs.items() if cost < np.inf]
-    glyphs = [_union(pieces[start:end]) for start, end in spans]
-    scores = _scores(glyphs, height, classify)
+    unions = (_union(pieces[start:end]) for start, end in join_costs)
+    glyphs = [replace(union, ink=glyph_to_digit(union.ink).pixels) for union in unions]
     best: list[tuple[float, list[_Piece]]] = [(0.0, []), *[(-np.inf, [])] * len(pieces)]
-    for (start, end), glyph, score in zip(spans, glyphs, scores, strict=True):
-        total = best[start][0] + score - glyph.cut_cost - costs[start, end]
+    scores = _scores(glyphs, height, classify)
+    for ((start, end), cost), glyph, score in zip(join_costs.items(), glyphs, scores, strict=True):
+        total = best[start][0] + score - glyph.cut_cost - cost
         if total > best[end][0]:
             best[end] = (total, [*best[start][1], glyph])
     return best[-1][1]
-
-
-def _join_cost(pieces: list[_Piece], height: float) -> float:
-    """Penalty in nats for joining pieces to one digit; infinite for distant components and for too many of them."""
-    cost = 0.0
-    for left, right in pairwise(pieces):
-        gap, lower = right.left - left.right, min(left.height, right.height)
-        if right.cut_cost:
-            continue
-        if gap >= (0.25 if lower < 0.75 * height else 0.08) * height:
-            return np.inf
-        cost += JOIN_PENALTY * (gap >= 0 and lower > 0.75 * height)
-    return cost if sum(piece.share for piece in pieces) < MAX_PARTS + 0.01 else np.inf
 
 
 def _scores(glyphs: list[_Piece], height: float, classify: Classify | None) -> list[float]:
     """Log of the greatest probability times the number of components, so that different groupings are comparable."""
     log_probability: NDArray[np.float64] = np.zeros(len(glyphs))
     if classify is not None:
-        pixels = np.stack([glyph_to_digit(glyph.ink).pixels for glyph in glyphs])
-        log_probability = np.log(np.asarray(classify(pixels), np.float64).max(1) + 1e-6)
+        probabilities = classify(np.stack([glyph.ink for glyph in glyphs]))
+        log_probability = np.log(np.asarray(probabilities, np.float64).max(1) + 1e-6)
     # Low slices are excluded: enlarged, a scrap of a digit may look like another digit.
     scrap = np.array([glyph.share % 1 > 0.01 and glyph.height < MIN_SLICE_HEIGHT * height for glyph in glyphs])
     excess = np.array([max(glyph.width / glyph.height - MAX_ASPECT, 0) for glyph in glyphs])
