@@ -19,7 +19,7 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 class ImageError(ValueError):
-    """The bytes cannot be decoded. The message states the problem and what to send instead."""
+    """The image cannot be used. The message states the problem and what to send instead."""
 
 
 class NotAnImage(ImageError):
@@ -87,14 +87,15 @@ def canvas_size(data: bytes) -> tuple[int, int]:
 
 def strip_png(data: bytes) -> bytes:
     """Removes PNG chunks that pixels do not need: texts and profiles can decompress to many megabytes."""
-    kept, position = [PNG_SIGNATURE], len(PNG_SIGNATURE)
+    view = memoryview(data)  # slices are not copies
+    kept, position = [view[:8]], len(PNG_SIGNATURE)
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         critical = not kind[0] & 0x20  # an upper-case first letter (PNG specification, 5.4)
         if critical or kind == b"tRNS" or (kind == b"eXIf" and length <= MAX_EXIF_BYTES):
-            kept.append(data[position : position + 12 + length])
+            kept.append(view[position : position + 12 + length])
         position += 12 + length
-    return b"".join(kept)
+    return data if sum(map(len, kept)) == len(data) else b"".join(kept)
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:

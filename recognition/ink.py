@@ -15,7 +15,7 @@ from recognition.raster import Floats, connected_components, dilate, erode, nois
 WORKING_SIDE: Final = 144  # pixels of the longer side while a digit is searched for, at most
 MIN_SIDE: Final = 32  # pixels; smaller images are not averaged down further
 ORIENTATION: Final = ExifTags.Base.Orientation
-STRIP_PIXELS: Final = 1_000_000  # converted at a time
+STRIP_PIXELS: Final = 250_000  # converted at a time
 SOFT_THRESHOLD: Final = (0.3, 0.8)  # shares of the strokes' contrast: paper below the first, solid ink above the second
 CLEAR_CONTRAST: Final = 10.0  # times the noise; an image with less is averaged down further
 VISIBLE_CONTRAST: Final = 4.0  # times the noise; an image that has less even then is blank

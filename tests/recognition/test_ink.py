@@ -1,7 +1,10 @@
-"""Extraction of ink: noise, threshold, the components of the digit, shape costs, small digits."""
+"""Extraction of ink: large images, noise, threshold, the components of the digit, shape costs, small digits."""
+
+import tracemalloc
 
 import numpy as np
-from PIL import ImageOps
+import pytest
+from PIL import Image, ImageOps
 
 from recognition.ink import (
     DOUBTFUL_COST,
@@ -12,11 +15,51 @@ from recognition.ink import (
     extract_ink,
     find_candidate,
     find_glyph,
+    is_frame,
+    load_pixels,
     read_colours,
     shape_cost,
     soft_threshold,
 )
 from tests.drawing import draw, lit
+
+
+@pytest.mark.parametrize(("size", "factor"), [((2000, 2000), 1), ((3000, 3001), 2), ((300, 50_000), 3)])
+def test_large_images_are_averaged_down_to_less_than_four_megapixels(size, factor):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    loaded = load_pixels(image)
+    assert loaded.width * loaded.height < 4 * 1024 * 1024
+    assert loaded.tobytes() == image.reduce(factor).tobytes()  # the strips leave no seams
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA", "LA", "CMYK"])
+def test_a_large_image_is_converted_without_a_second_one_of_its_size(mode, monkeypatch):
+    image = Image.new(mode, (4000, 4000))
+    image.info["transparency"] = bytes(range(256))
+    converted = []
+    convert = Image.Image.convert
+
+    def record(self, *arguments, **options):
+        converted.append(self.width * self.height)
+        return convert(self, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "convert", record)
+    find_glyph(load_pixels(image))
+    assert converted and max(converted) < 4 * 1024 * 1024  # pixels
+
+
+def test_thousands_of_specks_are_not_compared_in_pairs():
+    corners = np.arange(5000)[:, None] * 2
+    boxes = np.concatenate([corners, corners + 1, corners, corners + 1], axis=1)
+    boxes[-2:] = [[0, 9000, 0, 9000], [3000, 6000, 3000, 6000]]
+    areas = np.ones(5000, np.int64)
+    areas[-2:] = 36_000, 20_000
+    tracemalloc.start()
+    frames = is_frame(areas, boxes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.flatnonzero(frames).tolist() == [4998]
+    assert peak < 10_000_000  # bytes; a byte for each pair takes 25,000,000
 
 
 def test_noise_that_hides_the_ink_is_averaged_away():

@@ -1,11 +1,25 @@
-"""Segmentation of numbers: boxes, reading order, touching digits, specks."""
+"""Segmentation of numbers: boxes, reading order, touching digits, specks, limits."""
+
+import io
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from recognition.decoding import decode_image
 from recognition.preprocessing import Digit
-from recognition.segmentation import Box, cut, find_digits, find_lines, find_pieces
+from recognition.segmentation import (
+    MAX_GLYPHS,
+    MAX_PIECES,
+    Box,
+    TooManyDigits,
+    cut,
+    find_digits,
+    find_lines,
+    find_pieces,
+)
+from tests.drawing import lit
 
 STROKES = {
     "1": [[(0.5, 0), (0.5, 1)]],
@@ -16,13 +30,15 @@ STROKES = {
 }
 
 
-def write(pen: ImageDraw.ImageDraw, number: str, x: float, y: float, height: float = 80, gap: float = 25) -> list[Box]:
+def write(
+    pen: ImageDraw.ImageDraw, number: str, x: float, y: float, height: float = 80, gap: float = 25, pen_width: int = 8
+) -> list[Box]:
     """Draws `number` to the right of (x, y) and returns the boxes of its digits, without the width of the pen."""
     boxes = []
     for digit in number:
         width = 0.6 * height * (digit != "1")
         for stroke in STROKES[digit]:
-            pen.line([(x + a * width, y + b * height) for a, b in stroke], fill=0, width=8, joint="curve")
+            pen.line([(x + a * width, y + b * height) for a, b in stroke], fill=0, width=pen_width, joint="curve")
         boxes.append(Box(int(x), int(y), int(width), int(height)))
         x += width + gap
     return boxes
@@ -68,6 +84,18 @@ def test_boxes_refer_to_the_image_after_its_exif_orientation():
     (line,) = find_digits(sideways)
     assert [box.x for box, _ in line] == sorted(box.x for box, _ in line) and len(line) == 2
     assert all(box.width < box.height for box, _ in line)
+
+
+def test_boxes_of_a_huge_turned_image_are_in_its_own_pixels():
+    image, pen = paper(5000, 1500)  # more than four megapixels: averaged down before it is turned
+    truths = write(pen, "07", 3000, 400, height=700, gap=300, pen_width=40)
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    image.transpose(Image.Transpose.ROTATE_90).save(buffer, "PNG", exif=exif)
+    (line,) = find_digits(decode_image(buffer.getvalue()))
+    for (box, _), truth in zip(line, truths, strict=True):
+        assert abs(box.x + 20 - truth.x) < 30 and abs(box.y + 20 - truth.y) < 30
+        assert abs(box.width - 40 - truth.width) < 40 and abs(box.height - 40 - truth.height) < 40
 
 
 def test_specks_and_a_frame_are_ignored():
@@ -170,3 +198,122 @@ def test_cutting_keeps_all_ink_and_the_first_slice_has_no_cost():
     assert sum(float(part.ink.sum()) for part in slices) == ink.sum()
     assert slices[0].cut_cost == 0 and all(part.cut_cost > 0 for part in slices[1:])
     assert sum(part.share for part in slices) == pytest.approx(1)
+
+
+def scattered(count: int, size: int = 1, side: int = 800) -> Image.Image:
+    """Squares of `size` pixels at random places, one pixel apart at least."""
+    places = np.random.default_rng(0).permutation((side // (size + 1)) ** 2)[:count]
+    pixels = np.full((side, side), 255, np.uint8)
+    for row, column in zip(*np.divmod(places, side // (size + 1)), strict=True):
+        y, x = row * (size + 1), column * (size + 1)
+        pixels[y : y + size, x : x + size] = 0
+    return Image.fromarray(pixels)
+
+
+def no_classifier(pixels: np.ndarray) -> np.ndarray:
+    pytest.fail(f"{len(pixels)} glyphs were classified")
+
+
+@pytest.mark.parametrize(("count", "size"), [(1600, 1), (10_000, 1), (40_000, 1), (1600, 9), (MAX_PIECES + 1, 20)])
+def test_too_many_digits_are_rejected_before_any_is_classified(count, size):
+    with pytest.raises(TooManyDigits, match="more than 200 digits"):
+        find_digits(scattered(count, size), no_classifier)
+
+
+def test_many_specks_take_little_memory():
+    tracemalloc.start()
+    with pytest.raises(TooManyDigits):
+        find_digits(scattered(40_000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60_000_000  # bytes; one bit for each pair of specks takes 200,000,000
+
+
+def test_overlapping_shapes_are_rejected():
+    image, pen = paper(800, 800)
+    for at in range(0, 300, 5):  # parallel diagonals, whose boxes cover the image 23 times
+        pen.line([(at + 10, 10), (at + 490 - at % 2, 790)], fill=0)
+    with pytest.raises(TooManyDigits):
+        find_digits(image, no_classifier)
+
+
+def test_ten_lines_of_ten_digits_are_found():
+    image, pen = paper(800, 800)
+    for row in range(10):
+        write(pen, "7014577014", 30, 20 + 78 * row, height=45, gap=50)
+    classified = []
+
+    def classify(pixels: np.ndarray) -> np.ndarray:
+        classified.append(len(pixels))
+        return np.full((len(pixels), 10), 0.1)
+
+    assert [len(line) for line in find_digits(image, classify)] == [10] * 10
+    assert len(classified) == 10 and sum(classified) < MAX_GLYPHS / 2
+
+
+def scribbles(rows: int, columns: int) -> Image.Image:
+    """Zigzags as broad as three digits, each of which is cut into seven slices."""
+    image, pen = paper(800, 800)
+    for top in np.arange(rows) * 780 / rows + 10:
+        for left in np.arange(columns) * 780 / columns + 10:
+            width, height = 650 / columns, 500 / rows
+            pen.line([(left + i * width / 9, top + height * (i % 2)) for i in range(10)], fill=0, width=2)
+    return image
+
+
+def near_touching() -> Image.Image:
+    image, pen = paper(800, 800)
+    for row in range(12):
+        write(pen, "701" * 5, 20, 20 + 64 * row, height=40, gap=9)
+    return image
+
+
+def spiral() -> Image.Image:
+    image, pen = paper(800, 800)
+    ends = [
+        (400 + sign * k * 9, 400 + other * k * 9) for k in range(1, 40) for sign, other in ((1, -1), (1, 1), (-1, 1))
+    ]
+    pen.line(ends, fill=0, width=3)
+    return image
+
+
+Y, X = np.mgrid[0:800, 0:800]
+BUSY = {
+    "checkerboard": Image.fromarray(((X + Y) % 2 * 255).astype(np.uint8)),
+    "coarse checkerboard": Image.fromarray(((X // 30 + Y // 30) % 2 * 255).astype(np.uint8)),
+    "grid": Image.fromarray(np.where((X % 20 < 2) | (Y % 20 < 2), 0, 255).astype(np.uint8)),
+    "noise": Image.fromarray(np.random.default_rng(0).integers(0, 256, (800, 800), dtype=np.uint8)),
+    "spiral": spiral(),
+    "near-touching digits": near_touching(),
+    **{f"{rows} x {columns} scribbles": scribbles(rows, columns) for rows, columns in ((10, 3), (10, 7), (12, 12))},
+}
+
+
+@pytest.mark.parametrize("name", BUSY)
+def test_a_busy_image_is_rejected_or_few_glyphs_are_classified(name):
+    classified = []
+
+    def classify(pixels: np.ndarray) -> np.ndarray:
+        classified.append(len(pixels))
+        return np.full((len(pixels), 10), 0.1)
+
+    try:
+        digits = sum(map(len, find_digits(BUSY[name], classify)))
+    except TooManyDigits:
+        assert not classified
+    else:
+        assert digits <= sum(classified) <= MAX_GLYPHS
+
+
+def test_scribbles_with_too_many_cuts_are_rejected():
+    with pytest.raises(TooManyDigits):
+        find_digits(scribbles(12, 12), no_classifier)
+
+
+@pytest.mark.parametrize("grain", [10, 30, 60])
+def test_grainy_paper_is_not_rejected(grain):
+    image, pen = paper(800, 500)
+    for row in range(3):
+        write(pen, "70147", 60, 30 + 160 * row, height=110, gap=70)
+    noisy = lit(image.convert("RGB"), np.full((500, 800), 0.8), noise=grain)
+    assert [len(line) for line in find_digits(noisy)] == [5, 5, 5]
