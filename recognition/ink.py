@@ -10,7 +10,18 @@ from PIL import ExifTags, Image, ImageOps
 
 from recognition.image_format import SUFFICIENT_SIDE
 from recognition.paper import MAX_STROKE, Assumptions, remove_lines, subtract_background
-from recognition.raster import Floats, connected_components, dilate, erode, noise_level, otsu, pad, shrink
+from recognition.raster import (
+    Floats,
+    connected_components,
+    dilate,
+    erode,
+    is_frame,
+    noise_level,
+    otsu,
+    pad,
+    shrink,
+    touches_border,
+)
 
 WORKING_SIDE: Final = 144  # pixels of the longer side while a digit is searched for, at most
 MIN_SIDE: Final = 32  # pixels; smaller images are not averaged down further
@@ -23,7 +34,6 @@ MIN_CONTRAST: Final = 8.0  # grey levels between paper and ink; more than the va
 INK_THRESHOLD: Final = 0.25  # brighter pixels belong to a component
 DOUBTFUL_COST: Final = 0.55  # shape cost of a digit that may have the wrong polarity; see `shape_cost`
 MIN_COST_REDUCTION: Final = 0.1  # for a result under other assumptions to replace the first one
-MAX_COMPONENTS: Final = 400  # compared in pairs
 MIN_SHADED_SIDE: Final = 64  # pixels; smaller images are not searched for shadows
 LIKELIEST: Final = Assumptions()
 
@@ -220,31 +230,6 @@ def digit_components(areas: NDArray[np.int64], boxes: NDArray[np.int64], shape: 
     mask &= ~(below & (widths > 8 * heights) & (widths > 0.7 * widths[main]))
     mask[main] = True
     return np.asarray(mask, np.bool_)
-
-
-def touches_border(boxes: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Mask (n,) of the boxes (n, 4) that reach the border of an array of `shape`."""
-    first, last = boxes[:, [0, 2]] == 0, boxes[:, [1, 3]] == shape
-    return np.asarray((first | last).any(1), np.bool_)
-
-
-def is_frame(areas: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Mask (n,) of thin components around another one that has at least a quarter of their height or width.
-
-    A frame is one closed component or a pair of straight vertical lines on both sides of the other component.
-    """
-    largest = np.argsort(areas)[-MAX_COMPONENTS:]  # noise can have thousands
-    top, bottom, left, right = boxes[largest].T
-    height, width = bottom - top, right - left
-    sizeable = np.maximum(height, width) > 0.25 * np.minimum(height, width)[:, None]
-    beside = (top[:, None] < top) & (bottom[:, None] > bottom)
-    around = beside & (left[:, None] < left) & (right[:, None] > right) & sizeable
-    line = (height > 8 * width)[:, None] & beside
-    before, after = line & (right[:, None] <= left), line & (left[:, None] >= right)
-    rails = (before & after.any(0)) | (after & before.any(0))
-    mask = np.zeros(len(areas), np.bool_)
-    mask[largest] = ((areas[largest] < 0.25 * height * width) & around.any(1)) | rails.any(1)
-    return mask
 
 
 def crop_small_digit(image: Image.Image, digit: Candidate) -> Image.Image | None:

@@ -1,12 +1,14 @@
 """Array operations: resampling, morphology, statistics, components. A plane is float32 (h, w); planes are (n, h, w)."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 Floats = NDArray[np.float32]
+
+MAX_COMPONENTS: Final = 400  # the largest; only these are compared in pairs
 
 
 def scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
@@ -121,8 +123,6 @@ def connected_components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], ND
     flat = separated.ravel()
     starts, ends = np.append(flat[1:] != flat[:-1], flat[-1]).nonzero()[0].reshape(-1, 2).T
     labels = np.zeros(mask.shape, np.int32)
-    if not len(starts):
-        return labels, np.zeros(0, np.int64), np.zeros((0, 4), np.int64)
     component = _merge_runs(starts, ends, stride)
     lengths = ends - starts
     labels[mask] = np.repeat(component + 1, lengths)
@@ -148,3 +148,28 @@ def _merge_runs(starts: NDArray[np.int64], ends: NDArray[np.int64], stride: int)
         while not np.array_equal(jumped := root[root], root):
             root = jumped
     return (np.cumsum(root == np.arange(len(root))) - 1)[root]
+
+
+def touches_border(boxes: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Mask (n,) of the boxes (n, 4) that reach the border of an array of `shape`."""
+    first, last = boxes[:, [0, 2]] == 0, boxes[:, [1, 3]] == shape
+    return np.asarray((first | last).any(1), np.bool_)
+
+
+def is_frame(areas: NDArray[np.int64], boxes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mask (n,) of thin components around another one that has at least a quarter of their height or width.
+
+    A frame is one closed component or a pair of straight vertical lines on both sides of the other component.
+    """
+    largest = np.argsort(areas)[-MAX_COMPONENTS:]  # noise can have thousands
+    top, bottom, left, right = boxes[largest].T
+    height, width = bottom - top, right - left
+    sizeable = np.maximum(height, width) > 0.25 * np.minimum(height, width)[:, None]
+    beside = (top[:, None] < top) & (bottom[:, None] > bottom)
+    around = beside & (left[:, None] < left) & (right[:, None] > right) & sizeable
+    line = (height > 8 * width)[:, None] & beside
+    before, after = line & (right[:, None] <= left), line & (left[:, None] >= right)
+    rails = (before & after.any(0)) | (after & before.any(0))
+    mask = np.zeros(len(areas), np.bool_)
+    mask[largest] = ((areas[largest] < 0.25 * height * width) & around.any(1)) | rails.any(1)
+    return mask

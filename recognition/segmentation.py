@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from recognition.decoding import ImageError
-from recognition.ink import INK_THRESHOLD, extract_ink, is_frame, load_pixels, read_colours, touches_border
+from recognition.ink import INK_THRESHOLD, extract_ink, load_pixels, read_colours
 from recognition.preprocessing import Digit, glyph_to_digit
-from recognition.raster import Floats, connected_components, crop_to_ink
+from recognition.raster import Floats, connected_components, crop_to_ink, is_frame, touches_border
 
 WORKING_SIDE: Final = 800  # pixels of the longer side; leaves 100 pixels for each of eight digits
 MIN_DIGIT_HEIGHT: Final = 0.45  # of the typical height; a lower component is a speck or part of a digit

@@ -1,7 +1,5 @@
 """Extraction of ink: large images, noise, threshold, the components of the digit, shape costs, small digits."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -15,7 +13,6 @@ from recognition.ink import (
     extract_ink,
     find_candidate,
     find_glyph,
-    is_frame,
     load_pixels,
     read_colours,
     shape_cost,
@@ -46,20 +43,6 @@ def test_a_large_image_is_converted_without_a_second_one_of_its_size(mode, monke
     monkeypatch.setattr(Image.Image, "convert", record)
     find_glyph(load_pixels(image))
     assert converted and max(converted) < 4 * 1024 * 1024  # pixels
-
-
-def test_thousands_of_specks_are_not_compared_in_pairs():
-    corners = np.arange(5000)[:, None] * 2
-    boxes = np.concatenate([corners, corners + 1, corners, corners + 1], axis=1)
-    boxes[-2:] = [[0, 9000, 0, 9000], [3000, 6000, 3000, 6000]]
-    areas = np.ones(5000, np.int64)
-    areas[-2:] = 36_000, 20_000
-    tracemalloc.start()
-    frames = is_frame(areas, boxes)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert np.flatnonzero(frames).tolist() == [4998]
-    assert peak < 10_000_000  # bytes; a byte for each pair takes 25,000,000
 
 
 def test_noise_that_hides_the_ink_is_averaged_away():

@@ -1,12 +1,24 @@
 """Array operations: resampling, morphology, statistics, connected components."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from recognition.raster import connected_components, dilate, erode, noise_level, opening, otsu, shrink, thicken
+from recognition.raster import (
+    connected_components,
+    dilate,
+    erode,
+    is_frame,
+    noise_level,
+    opening,
+    otsu,
+    shrink,
+    thicken,
+)
 
 
 def test_shrink_averages_and_never_enlarges():
@@ -85,3 +97,17 @@ def test_thicken_adds_the_radius_on_every_side():
     ink[15, 15] = 1
     assert thicken(ink, 4)[15].sum() == 9
     assert thicken(ink, 0.5)[15].tolist()[14:17] == [0.5, 1, 0.5]
+
+
+def test_thousands_of_specks_are_not_compared_in_pairs():
+    corners = np.arange(5000)[:, None] * 2
+    boxes = np.concatenate([corners, corners + 1, corners, corners + 1], axis=1)
+    boxes[-2:] = [[0, 9000, 0, 9000], [3000, 6000, 3000, 6000]]
+    areas = np.ones(5000, np.int64)
+    areas[-2:] = 36_000, 20_000
+    tracemalloc.start()
+    frames = is_frame(areas, boxes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.flatnonzero(frames).tolist() == [4998]
+    assert peak < 10_000_000  # bytes; a byte for each pair takes 25,000,000
