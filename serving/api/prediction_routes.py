@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from recognition.decoding import PNG_SIGNATURE
+from recognition.decoding import PNG_SIGNATURE, decode_image
 from recognition.image_format import IMAGE_SIZE, SUFFICIENT_SIDE
 from recognition.model import Model
 from recognition.preprocessing import Digit, to_digit
@@ -18,7 +18,7 @@ from recognition.segmentation import Box, find_digits
 from serving.api.documentation import IMAGE_BODY, WITH_BODY, errors, json_body
 from serving.api.request_bodies import (
     PIXELS_HINT,
-    decode,
+    image_errors,
     parse_pixels_body,
     read_image_file,
     read_json_body,
@@ -113,7 +113,9 @@ async def predict_number(request: Request, model: ModelName = "champion") -> Res
     chosen = models.choose(model)
 
     def answer(content: bytes) -> tuple[list[list[tuple[Box, Digit]]], NDArray[np.uint8], Rows]:
-        lines = find_digits(decode(content, state.settings.max_pixels), chosen.classifier.probabilities)
+        with image_errors():
+            image = decode_image(content, state.settings.max_pixels)
+            lines = find_digits(image, chosen.classifier.probabilities)
         pixels = [digit.pixels for line in lines for _, digit in line]
         images = np.array(pixels, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
         return lines, images, chosen.answer(images) if pixels else []
@@ -152,7 +154,8 @@ async def read_digit(request: Request, state: ServiceState) -> Digit:
     content = await read_image_file(request, state.settings.max_body_bytes)
 
     def parse(content: bytes) -> Digit:
-        return to_digit(decode(content, state.settings.max_pixels, SUFFICIENT_SIDE))
+        with image_errors():
+            return to_digit(decode_image(content, state.settings.max_pixels, SUFFICIENT_SIDE))
 
     return parse(content) if is_small_png(content) else await state.threads.run(parse, content)
 

@@ -1,18 +1,20 @@
 """Reads request bodies and parameters. Sizes are limited before parsing; errors state what to send instead."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from PIL import Image
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from recognition.decoding import BrokenImage, ImageError, NotAnImage, TooManyPixels, decode_image
+from recognition.decoding import BrokenImage, ImageError, NotAnImage, TooManyPixels
 from recognition.image_format import IMAGE_SIZE
+from recognition.segmentation import TooManyDigits
 from serving.errors import ErrorCode, RequestError
 
 MAX_IMAGES = 256  # per request to /predict_pixels
@@ -20,6 +22,7 @@ IMAGE_ERRORS: dict[type[ImageError], tuple[int, ErrorCode]] = {
     TooManyPixels: (413, ErrorCode.IMAGE_TOO_LARGE),
     NotAnImage: (415, ErrorCode.UNSUPPORTED_IMAGE),
     BrokenImage: (422, ErrorCode.BROKEN_IMAGE),
+    TooManyDigits: (422, ErrorCode.TOO_MANY_DIGITS),
 }
 IMAGE_HINT = "send a PNG, JPEG, WebP, BMP or GIF as multipart field `image` or as the body"
 PIXELS_HINT = 'send JSON {"images": [28x28 integers 0..255, ink bright, ...]}, 1 to 256 of them, "model" optional'
@@ -53,10 +56,11 @@ async def read_image_file(request: Request, max_body_bytes: int) -> bytes:
     return await _image_field(request, body) if content_type(request) == "multipart/form-data" else body
 
 
-def decode(content: bytes, max_pixels: int, min_side: int | None = None) -> Image.Image:
-    """Decodes a picture, see `decode_image`. Raises RequestError 413, 415 or 422."""
+@contextmanager
+def image_errors() -> Iterator[None]:
+    """Converts each ImageError in the block to a RequestError 413, 415 or 422."""
     try:
-        return decode_image(content, max_pixels, min_side)
+        yield
     except ImageError as error:
         raise RequestError(*IMAGE_ERRORS[type(error)], str(error)) from None
 
