@@ -156,10 +156,11 @@ def read_colours(image: Image.Image, side: int) -> NDArray[np.uint8]:
     background that contrasts with the ink, see `_composite`.
     """
     factor = -(-max(image.size) // side)
-    bands = image.split()
-    if image.mode == "RGBA" and np.asarray(bands[3]).min() < 255:
-        return _composite(np.asarray(image.reduce(factor), np.float32)).transpose(2, 0, 1)
-    planes = [np.asarray(band.reduce(factor)) for band in bands[:3]]
+    if image.mode == "RGBA":
+        if np.asarray(image.getchannel("A")).min() < 255:
+            return _composite(np.asarray(image.reduce(factor), np.float32)).transpose(2, 0, 1)
+        image = image.convert("RGB")
+    planes = [np.asarray(band) for band in image.reduce(factor).split()]
     grey = all(np.array_equal(planes[0], plane) for plane in planes[1:])
     return np.stack(planes[:1] if grey else planes)
 
@@ -188,8 +189,10 @@ def extract_ink(colours: NDArray[Any], assumptions: Assumptions = LIKELIEST) -> 
     An image whose noise hides its ink is averaged down further, to MIN_SIDE at least.
     """
     ink = np.maximum(subtract_background(colours, assumptions), 0)
-    ink = remove_lines(ink, stroke_contrast(ink))
     contrast, noise = stroke_contrast(ink), noise_level(ink)
+    cleaned = remove_lines(ink, contrast)
+    if cleaned is not ink:
+        ink, contrast = cleaned, stroke_contrast(cleaned)
     if contrast < CLEAR_CONTRAST * noise and max(ink.shape) >= 2 * MIN_SIDE:
         return extract_ink(shrink(colours, max(ink.shape) // 2), assumptions)
     if contrast < max(MIN_CONTRAST, VISIBLE_CONTRAST * noise):

@@ -128,11 +128,14 @@ def remove_lines(ink: Floats, contrast: float) -> Floats:
     """Removes the lines of ruled or squared paper: straight, thin, from border to border, slope up to 5 degrees.
 
     `contrast`: that of the strokes, see `ink.stroke_contrast`; lines below a quarter of it are left to the threshold.
+    Returns the same array if there are no lines.
     """
     if min(ink.shape) < 64:
         return ink
     across = _remove_horizontal_lines(ink, 0.25 * contrast)
-    return _remove_horizontal_lines(across.T, 0.25 * contrast).T
+    transposed = across.T
+    cleaned = _remove_horizontal_lines(transposed, 0.25 * contrast)
+    return across if cleaned is transposed else cleaned.T
 
 
 def _remove_horizontal_lines(ink: Floats, min_contrast: float) -> Floats:

@@ -110,4 +110,4 @@ def test_a_single_stroke_across_the_image_is_not_a_paper_line():
     ink = np.zeros((128, 128), np.float32)
     ink[20:22] = 100
     ink[20:120, 60:66] = 100
-    assert np.array_equal(remove_lines(ink, contrast=100), ink)
+    assert remove_lines(ink, contrast=100) is ink
