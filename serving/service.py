@@ -71,7 +71,7 @@ class RejectedRequest(bentoml.exceptions.BentoMLException):  # type: ignore[misc
 @bentoml.service(
     name="digits",
     workers=SETTINGS.workers,
-    traffic={"timeout": BODY_SECONDS + SETTINGS.deadline_seconds + 5},  # our own deadline comes first
+    traffic={"timeout": BODY_SECONDS + SETTINGS.deadline_seconds + 1},  # our own deadline comes first
     metrics={"enabled": False},  # its metrics have a label for each path that a client makes up; /metrics has ours
     logging={"access": {"enabled": False}},  # ours is JSON
     tracing={"excluded_urls": ".*"},  # see telemetry/tracing.py

@@ -40,8 +40,10 @@ class ServiceState:
             watcher.start()
         if self.settings.log_predictions:
             self.log = open_log(self.settings, self.ids)
+        # Collections would delay responses: fewer of them, and none of the loaded objects
+        gc.set_threshold(20_000, 20, 50)
         gc.collect()
-        gc.freeze()  # excludes the loaded objects from later collections, which would delay responses
+        gc.freeze()
 
     def stop(self) -> None:
         """Writes the waiting entries of the log."""

@@ -9,7 +9,7 @@ from serving.errors import ErrorCode, RequestError
 from serving.middleware.access import METRICS, PROBES
 from serving.settings import Settings
 
-BODY_SECONDS = 20.0  # maximum time for a body to arrive; slow senders count as requests in flight
+BODY_SECONDS = 10.0  # maximum time for a body to arrive; slow senders count as requests in flight
 UNLIMITED = PROBES | {METRICS}
 
 
