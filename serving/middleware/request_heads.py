@@ -1,4 +1,7 @@
-"""Limits on request heads. uvicorn sets them for h11, but not for the faster parser httptools."""
+"""Limits on request heads. uvicorn sets them for h11, but not for the faster parser httptools.
+
+This is the only module that depends on inner classes of uvicorn: https://github.com/Kludex/uvicorn/issues/157
+"""
 
 import asyncio
 
