@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import anyio
 from fastapi import FastAPI, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -17,6 +17,7 @@ from serving.telemetry.metrics import exposition
 
 REPORT = "report.html"  # in the folder of the package, put there by the stage `package`
 SERVING = Path(__file__).parent.parent
+ONE_SCRAPE = anyio.CapacityLimiter(1)  # reads the files of all workers
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 FEEDBACK_HINT = 'send JSON {"request_id": "...", "label": 7}; a label of null withdraws'
 report_files = StaticFiles(directory=SERVING)
@@ -69,7 +70,10 @@ async def card(request: Request, name: str) -> Response:
 
 async def metrics() -> Response:
     """Return counts and durations for Prometheus."""
-    return Response(await run_in_threadpool(exposition), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(
+        await anyio.to_thread.run_sync(exposition, limiter=ONE_SCRAPE),
+        media_type="text/plain; version=0.0.4; charset=utf-8",
+    )
 
 
 def parse_feedback(content: Any, classes: int) -> tuple[str, int | None]:

@@ -1,6 +1,7 @@
 """The served models: loaded from their folders, verified, and replaced as a whole."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from recognition.model import DamagedModel, Model, load_model
 from serving.errors import ErrorCode, RequestError
 from serving.settings import Settings
 
+READY_SECONDS = 1.0
 PACKAGED = Path(__file__).parent.parent / "packaged.json"  # champion, tags and versions, by the stage `package`
 
 
@@ -44,6 +46,7 @@ class ServedModels:
 
     def __init__(self) -> None:
         self._current: Models | None = None
+        self._matching, self._check_at = False, 0.0
         self.on_replace: Callable[[Models], None] | None = None  # called with the new models
 
     @property
@@ -56,12 +59,15 @@ class ServedModels:
 
     @property
     def ready(self) -> bool:
-        """Whether models are loaded and answer their known digits as recorded."""
-        return self._current is not None and self._current.match_known_digits()
+        """Whether models are loaded and answer their known digits as recorded. Checked once in READY_SECONDS."""
+        if self._current is not None and time.monotonic() >= self._check_at:
+            self._matching = self._current.match_known_digits()
+            self._check_at = time.monotonic() + READY_SECONDS
+        return self._matching
 
     def replace(self, models: Models) -> None:
         """Serves these models from the next request on."""
-        self._current = models
+        self._current, self._check_at = models, 0.0
         if self.on_replace is not None:
             self.on_replace(models)
 
