@@ -1,6 +1,7 @@
 """What the routes share: settings, models, threads, the prediction log."""
 
 import gc
+import sys
 import time
 
 import numpy as np
@@ -17,6 +18,10 @@ from serving.prediction_log.request_ids import RequestIds
 from serving.prediction_log.rows import Answered, kept_fields
 from serving.settings import Settings
 from serving.telemetry import metrics
+
+# Python's default, 0.005, lets each busy thread delay the event loop by that time at every turn: under an attack on
+# /predict_pixels, /livez takes ten times as long (benchmarks/limits.py)
+SWITCH_SECONDS = 0.0005
 
 
 class ServiceState:
@@ -40,6 +45,7 @@ class ServiceState:
             watcher.start()
         if self.settings.log_predictions:
             self.log = open_log(self.settings, self.ids)
+        sys.setswitchinterval(SWITCH_SECONDS)
         # Collections would delay responses: fewer of them, and none of the loaded objects
         gc.set_threshold(20_000, 20, 50)
         gc.collect()
