@@ -64,7 +64,7 @@ def describe_probe(description: str) -> dict[str, Any]:
     """A route of BentoML, which is not among the application's."""
     plain: dict[str, Any] = {"text/plain": {}}
     responses = {"200": {"description": "Yes.", "content": plain}, "503": {"description": "No.", "content": plain}}
-    return {"summary": description, "responses": responses}
+    return {"tags": ["Service"], "summary": description, "responses": responses}
 
 
 def describe_api(app: FastAPI, open_paths: frozenset[str], classes: Callable[[], int]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The routes beside predictions: feedback, the served models, the report, model cards, metrics."""
 
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from serving.telemetry.metrics import exposition
 
 REPORT = "report.html"  # in the folder of the package, put there by the stage `package`
 SERVING = Path(__file__).parent.parent
+TAGS: list[str | Enum] = ["Service"]  # the group in /docs
 ONE_SCRAPE = anyio.CapacityLimiter(1)  # reads the files of all workers
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 FEEDBACK_HINT = 'send JSON {"request_id": "...", "label": 7}; a label of null withdraws'
@@ -28,11 +30,13 @@ def add_information_routes(app: FastAPI) -> None:
     body = json_body(FeedbackRequest)
     unknown, page = errors(404, *WITH_BODY), {**text("text/html", "The page."), **errors(404)}
     measured = {**text("text/plain", "The metrics."), **errors()}
-    app.post("/feedback", status_code=204, responses=unknown, openapi_extra=body, response_class=Response)(feedback)
-    app.get("/model", response_model=ModelsAnswer, responses=errors())(model)
-    app.get("/report", responses=page, response_class=Response)(report)
-    app.get("/cards/{name}", responses=page, response_class=Response)(card)
-    app.get("/metrics", responses=measured, response_class=Response)(metrics)
+    app.post("/feedback", tags=TAGS, status_code=204, responses=unknown, openapi_extra=body, response_class=Response)(
+        feedback
+    )
+    app.get("/model", tags=TAGS, response_model=ModelsAnswer, responses=errors())(model)
+    app.get("/report", tags=TAGS, responses=page, response_class=Response)(report)
+    app.get("/cards/{name}", tags=TAGS, responses=page, response_class=Response)(card)
+    app.get("/metrics", tags=TAGS, responses=measured, response_class=Response)(metrics)
 
 
 async def feedback(request: Request) -> Response:

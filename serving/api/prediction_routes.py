@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable, Coroutine
+from enum import Enum
 from typing import Annotated, Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from serving.errors import ErrorCode, JSONResponse, RequestError
 from serving.inference.batching import Rows
 from serving.inference.occlusion import evidence
 
+TAGS: list[str | Enum] = ["Predictions"]  # the group in /docs
 # What the event loop handles itself takes less than 5 ms; anything larger goes to a thread
 SMALL_PIXELS = 110_000  # of a PNG: the page's pictures are 280 x 280
 SMALL_JSON = 60_000  # bytes: about 20 images of 28x28 pixels
@@ -57,12 +59,16 @@ def add_prediction_routes(app: FastAPI) -> None:
     pixels, image = json_body(PixelsRequest), IMAGE_BODY
     named, unnamed = errors(404, *WITH_BODY), errors(*WITH_BODY)
     app.router.route_class = DirectRoute
-    app.post("/predict_pixels", response_model=PixelsAnswer, responses=named, openapi_extra=pixels)(predict_pixels)
+    app.post("/predict_pixels", tags=TAGS, response_model=PixelsAnswer, responses=named, openapi_extra=pixels)(
+        predict_pixels
+    )
     app.router.route_class = APIRoute
-    app.post("/predict", response_model=IdentifiedAnswer, responses=named, openapi_extra=image)(predict)
-    app.post("/compare", response_model=Comparison, responses=unnamed, openapi_extra=image)(compare)
-    app.post("/predict_number", response_model=NumberAnswer, responses=named, openapi_extra=image)(predict_number)
-    app.post("/explain", response_model=Explanation, responses=unnamed, openapi_extra=image)(explain)
+    app.post("/predict", tags=TAGS, response_model=IdentifiedAnswer, responses=named, openapi_extra=image)(predict)
+    app.post("/compare", tags=TAGS, response_model=Comparison, responses=unnamed, openapi_extra=image)(compare)
+    app.post("/predict_number", tags=TAGS, response_model=NumberAnswer, responses=named, openapi_extra=image)(
+        predict_number
+    )
+    app.post("/explain", tags=TAGS, response_model=Explanation, responses=unnamed, openapi_extra=image)(explain)
 
 
 async def predict_pixels(request: Request) -> Response:
