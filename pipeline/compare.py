@@ -14,8 +14,8 @@ from pipeline.data.splits import load_split
 from pipeline.evaluation.model_selection import Evidence, select_model
 from pipeline.files import read_json, write_json, write_text
 from pipeline.params import load_params
-from pipeline.paths import EVALUATIONS, MODELS, REPORTS
-from pipeline.reporting.comparison import CHARTS, draw_charts, find_images, first_corrupted
+from pipeline.paths import DERIVED, EVALUATIONS, MODELS, REPORTS
+from pipeline.reporting.comparison import CHARTS, draw_charts, find_images, first_corrupted, seen_by
 from pipeline.reporting.rendering import render
 
 
@@ -46,6 +46,8 @@ def main() -> None:
         "charts": charts,
         "galleries": find_images(models, splits["test"], dataset, params.compare.pictures),
         "corrupted": first_corrupted(),
+        "seen": seen_by(models),
+        "forms": load_split("forms", DERIVED).images[: params.compare.pictures],
     }
 
     write_json(REPORTS / "comparison.json", comparison)

@@ -17,7 +17,7 @@ from pipeline.evaluation.ood_fit import fit_and_evaluate, to_card
 from pipeline.evaluation.reference import REFERENCE_FILE, make_reference, save_reference
 from pipeline.files import read_json, replacing, sha256, write_json, write_text
 from pipeline.params import load_params
-from pipeline.paths import EVALUATIONS, MODELS, REPORTS
+from pipeline.paths import DERIVED, EVALUATIONS, MODELS, REPORTS
 from pipeline.reporting.rendering import render
 from recognition.classifier import Classifier
 
@@ -27,6 +27,7 @@ def main(name: str) -> None:
     settings, file, folder = params.evaluate, MODELS / name / "model.tflite", EVALUATIONS / name
     classifier, training = Classifier(file), read_json(MODELS / name / "training.json")
     splits = {split: load_split(split) for split in ("test", "val", "tune")}
+    splits |= {split: load_split(split, DERIVED) for split in ("calibration", "forms")}
     test, val = splits["test"], splits["val"]
     dataset = load_dataset(val.dataset)
     probabilities = {split: classifier.probabilities(data.images) for split, data in splits.items()}
@@ -35,7 +36,13 @@ def main(name: str) -> None:
         ood_score, ood_rates, rejected = fit_and_evaluate(classifier, probabilities, splits, rate)
     details = metrics.compute_metrics(probabilities, splits, dataset, training["temperature"], settings)
     details["metrics"]["out_of_distribution"] = ood_rates
-    details["metrics"]["robustness"] = metrics.corruption_errors(classifier, test.labels)
+    threshold, bins = details["metrics"]["val"]["threshold"], settings.calibration_bins
+    seen = metrics.seen_corruptions(params.models[name].augmentation)
+    errors, corrupted = metrics.corruption_metrics(classifier, test.labels, seen, threshold, bins)
+    details["metrics"] |= {"robustness": errors, "corrupted": corrupted}
+    if len(labels := splits["forms"].labels):
+        details["metrics"]["forms"] = metrics.derived_metrics(probabilities["forms"], labels, threshold, bins)
+    details["seen_corruptions"] = seen
     details["sensitivity"] = metrics.sensitivity(classifier, test.labels)
     evaluation = metrics.rounded({"dataset": val.dataset, "digest": sha256(file), **details})
     cost = metrics.cost(file, training)
@@ -92,10 +99,11 @@ def write_reports(
     card = render("model_card.md", name=folder.name, dataset=dataset, evaluation=evaluation, **details)
     write_text(folder / "model_card.md", card)
     names = np.array(dataset.classes)
-    errors = evaluation["metrics"]["robustness"].items()
+    errors = evaluation["metrics"]["robustness"]
+    seen = [name in evaluation["seen_corruptions"] for name in errors]
     for table, rows in (
         ("confusion", {"label": names[test.labels], "predicted": names[probabilities.argmax(axis=1)]}),
-        ("robustness", {"corruption": [name for name, _ in errors], "error": [error for _, error in errors]}),
+        ("robustness", {"corruption": [*errors], "error": [*errors.values()], "seen": seen}),
         ("reliability", evaluation["reliability"]),
     ):
         pd.DataFrame(rows).to_csv(folder / f"{table}.csv", index=False)

@@ -64,6 +64,9 @@ class Augmentation(Settings):  # random distortions of training images; params.y
     smoothness: Annotated[Annotated[int, Field(ge=2, le=14)] | None, required_with("elastic")] = None
     stroke: Share = 0.0
     degraded: Share = 0.0
+    outline: Share = 0.0
+    lines: Share = 0.0
+    invert: Share = 0.0
     blur: Share = 0.0
     erase: Share = 0.0
     light: Share = 0.0
@@ -109,6 +112,7 @@ class Corrupt(Settings):
     images: Count
     validation_images: Annotated[int, Field(ge=2)]
     sensitivity_images: Count
+    forms: Annotated[int, Field(ge=0)]
     ood_samples: Annotated[int, Field(ge=20)]
 
 

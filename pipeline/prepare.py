@@ -5,13 +5,12 @@ import numpy as np
 from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.idx import read_raw, read_source
-from pipeline.data.pen_strokes import draw_digits
+from pipeline.data.pen_strokes import CLASSES, draw_digits
 from pipeline.data.splits import Split, save_split, split_masks
 from pipeline.params import load_params
 from pipeline.paths import FEEDBACK
 
 MINIMUM_PER_CLASS = 3  # images of each class in each split
-DIGITS = [str(digit) for digit in range(10)]
 
 
 def main() -> None:
@@ -22,7 +21,7 @@ def main() -> None:
     masks = split_masks(images, settings.validation_share, settings.tuning_share)
     published = {name: Split(dataset, images[mask], labels[mask]) for name, mask in masks.items()}
     train = published["train"]
-    pen_strokes = draw_digits(int(settings.pen_stroke_share * len(train.labels)) if classes == DIGITS else 0)
+    pen_strokes = draw_digits(int(settings.pen_stroke_share * len(train.labels)) if classes == CLASSES else 0)
     test = Split(dataset, *read_raw("test"))
     splits = {**published, "train": add_corrections(train.extended(*pen_strokes)), "test": test}
     for name, split in splits.items():

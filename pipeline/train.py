@@ -13,7 +13,7 @@ from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import Split, load_split
 from pipeline.files import sha256, write_bytes, write_json
 from pipeline.params import load_params
-from pipeline.paths import MODELS
+from pipeline.paths import DERIVED, MODELS
 from recognition.image_format import IMAGE_SIZE
 from recognition.native_output import hide_native_output
 
@@ -34,15 +34,15 @@ def main(name: str) -> None:
     settings = params.models.get(name)
     if settings is None:
         raise PipelineError(f"models.{name} is not in params.yaml; known models: {', '.join(params.models)}")
-    train, tune = load_split("train"), load_split("tune")
+    train, tune, calibration = load_split("train"), load_split("tune"), load_split("calibration", DERIVED)
     classes = len(load_dataset(train.dataset).classes)
-    digests = {"train": train.digest(), "tune": tune.digest()}
+    digests = {"train": train.digest(), "tune": tune.digest(), "calibration": calibration.digest()}
     tags = {"model": name, "dataset": train.dataset, "data_digest": digests["train"]}
     with tracking.run(train.dataset, name, tags) as run:
         with measured_seconds() as seconds:
             network, history = fit(name, settings, classes, train, tune)
-        logits = network.predict(tune.images.astype(np.float32) / 255, batch_size=500, verbose=0)
-        temperature = fit_temperature(logits, tune.labels)
+        logits = network.predict(calibration.images.astype(np.float32) / 255, batch_size=500, verbose=0)
+        temperature = fit_temperature(logits, calibration.labels)
         model = with_probabilities(network, temperature)
         litert, export_record = export(model, tune, params.export)
         record = {

@@ -57,7 +57,7 @@ def test_every_stage_runs_and_leaves_what_it_promises(project: Project) -> None:
     assert sorted(registered["versions"]) == ["cnn", "mlp"]
     metrics = read_json(project.folder / "reports" / "cnn" / "metrics.json")
     assert (
-        list(metrics) == ["test", "val", "out_of_distribution", "robustness"]
+        list(metrics) == ["test", "val", "out_of_distribution", "robustness", "corrupted", "forms"]
         and next(iter(metrics["test"])) == "accuracy"
     )
     assert 0.3 < metrics["test"]["accuracy"] <= 1 and 0 < metrics["val"]["threshold"] <= 1

@@ -1,7 +1,8 @@
-"""The prepared splits: training, tuning, validation and test images with their labels."""
+"""Labelled images in files: training, tuning, validation and test images, and sets that are derived from them."""
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,19 +29,23 @@ class Split:
         return Split(self.dataset, np.concatenate([self.images, images]), np.concatenate([self.labels, labels]))
 
 
-def save_split(name: str, split: Split) -> None:
-    """Write `data/prepared/NAME.npz`."""
-    with replacing(PREPARED / f"{name}.npz") as file:
+def save_split(name: str, split: Split, folder: Path | None = None) -> None:
+    """Write `data/prepared/NAME.npz`, or to another folder."""
+    with replacing((folder or PREPARED) / f"{name}.npz") as file:
         np.savez_compressed(file, images=split.images, labels=split.labels, dataset=np.array(split.dataset))
 
 
-def load_split(name: str) -> Split:
-    """Read `data/prepared/NAME.npz`: "train", "tune", "val" or "test". Raises PipelineError if it is missing."""
+def load_split(name: str, folder: Path | None = None) -> Split:
+    """Read `data/prepared/NAME.npz`: "train", "tune", "val" or "test"; in `data/derived`: "forms" or "calibration".
+
+    Raises PipelineError if the file is missing.
+    """
     try:
-        with np.load(PREPARED / f"{name}.npz", allow_pickle=False) as content:
+        with np.load((folder or PREPARED) / f"{name}.npz", allow_pickle=False) as content:
             return Split(str(content["dataset"]), content["images"], content["labels"])
     except FileNotFoundError:
-        raise PipelineError(f"data/prepared/{name}.npz is missing; run: dvc repro prepare") from None
+        where, stage = (folder.name, "corrupt") if folder else ("prepared", "prepare")
+        raise PipelineError(f"data/{where}/{name}.npz is missing; run: dvc repro {stage}") from None
 
 
 def validation_mask(images: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:

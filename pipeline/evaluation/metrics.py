@@ -14,9 +14,15 @@ from pipeline.data.splits import Split
 from pipeline.evaluation import calibration
 from pipeline.evaluation.calibration import Labels, Probabilities
 from pipeline.evaluation.statistics import Correct, accuracy_interval
-from pipeline.params import Evaluate
+from pipeline.params import Augmentation, Evaluate
 from pipeline.paths import DERIVED
 from recognition.classifier import Classifier
+
+# Corruptions, and the setting of the augmentation that makes the same kind of change
+SEEN_THROUGH = {
+    "shear": "shear", "scale": "scale", "rotate": "rotation", "translate": "shift", "stripe": "invert",
+    "dotted_line": "lines", "zigzag": "lines", "canny_edges": "outline",
+}  # fmt: skip
 
 
 def compute_metrics(
@@ -26,22 +32,21 @@ def compute_metrics(
     temperature: float,
     settings: Evaluate,
 ) -> dict[str, Any]:
-    """All metrics and curves of one model, from its probabilities (n, classes) on the splits "test", "val" and "tune".
+    """All metrics and curves of one model, from its probabilities (n, classes) on "test", "val" and "calibration".
 
-    The tuning images set the confidence threshold and are not measured.
+    The calibration images set the confidence threshold and are not measured.
     """
     test, labels, bins = probabilities["test"], splits["test"].labels, settings.calibration_bins
     uncalibrated = calibration.undo_temperature(test, temperature)
     measured = {split: splits[split].labels for split in ("test", "val")}
     metrics = {split: split_metrics(probabilities[split], labels, bins) for split, labels in measured.items()}
-    tuning, accuracy = splits["tune"].labels, settings.selective_accuracy
-    threshold = calibration.selective_threshold(probabilities["tune"], tuning, accuracy)
-    coverage, accuracy = calibration.selective_accuracy(test, labels, threshold)
+    threshold = calibration.selective_threshold(
+        probabilities["calibration"], splits["calibration"].labels, settings.selective_accuracy
+    )
     metrics["val"]["threshold"] = threshold
     metrics["test"] |= {
         "ece_before_temperature": calibration.expected_calibration_error(uncalibrated, labels, bins),
-        "coverage_above_threshold": coverage,
-        "accuracy_above_threshold": accuracy,
+        **selective_metrics(test, labels, threshold),
     }
     if dataset.contested_labels:
         correct = np.delete(test.argmax(axis=1) == labels, dataset.contested_labels)
@@ -71,6 +76,21 @@ def split_metrics(probabilities: Probabilities, labels: Labels, bins: int) -> di
     }
 
 
+def selective_metrics(probabilities: Probabilities, labels: Labels, threshold: float) -> dict[str, float]:
+    """Share of the answers whose confidence is at least `threshold`, and their accuracy."""
+    coverage, accuracy = calibration.selective_accuracy(probabilities, labels, threshold)
+    return {"coverage_above_threshold": coverage, "accuracy_above_threshold": accuracy}
+
+
+def derived_metrics(probabilities: Probabilities, labels: Labels, threshold: float, bins: int) -> dict[str, float]:
+    """Accuracy, calibration error and selective accuracy on images that are not of the dataset."""
+    return {
+        "accuracy": float((probabilities.argmax(axis=1) == labels).mean()),
+        "ece": calibration.expected_calibration_error(probabilities, labels, bins),
+        **selective_metrics(probabilities, labels, threshold),
+    }
+
+
 def cross_entropy(probabilities: Probabilities, labels: Labels) -> float:
     """Mean of -ln(probability of the label), in nats."""
     of_label = probabilities[np.arange(len(labels)), labels]
@@ -88,10 +108,23 @@ def per_class(probabilities: Probabilities, labels: Labels, classes: list[str]) 
     return {"classes": table, "confusion": confusion_matrix(labels, predictions, labels=indices).tolist()}
 
 
-def corruption_errors(classifier: Classifier, labels: Labels) -> dict[str, float]:
-    """Mean error rate under corruption, then the error rate of each corruption; `labels`: of the test images."""
-    errors = {name: float((~correct).mean()) for name, correct in _correct(classifier, "corrupted", labels).items()}
-    return {"mean_error": float(np.mean(list(errors.values()))), **errors}
+def seen_corruptions(augmentation: Augmentation) -> list[str]:
+    """Corruptions whose kind of change the training images of a model include, whatever its amount."""
+    return [name for name, setting in SEEN_THROUGH.items() if getattr(augmentation, setting)]
+
+
+def corruption_metrics(
+    classifier: Classifier, labels: Labels, seen: list[str], threshold: float, bins: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Error rates by corruption after their mean, and metrics on all corrupted images; `labels`: of the test images."""
+    probabilities = _probabilities(classifier, "corrupted")
+    errors = {
+        name: float((found.argmax(axis=1) != labels[: len(found)]).mean()) for name, found in probabilities.items()
+    }
+    repeated = np.concatenate([labels[: len(found)] for found in probabilities.values()])
+    metrics = derived_metrics(np.concatenate([*probabilities.values()]), repeated, threshold, bins)
+    unseen = float(np.mean([error for name, error in errors.items() if name not in seen]))
+    return {"mean_error": float(np.mean([*errors.values()])), **errors}, {**metrics, "error_unseen": unseen}
 
 
 def corruption_accuracy(classifier: Classifier, labels: Labels) -> NDArray[np.float32]:
@@ -112,9 +145,13 @@ def sensitivity(classifier: Classifier, labels: Labels) -> dict[str, list[dict[s
 
 def _correct(classifier: Classifier, file: str, labels: Labels) -> dict[str, Correct]:
     """Whether each image is classified correctly, bool (n,), for each array of `data/derived/FILE.npz`."""
+    found = _probabilities(classifier, file)
+    return {key: probabilities.argmax(axis=1) == labels[: len(probabilities)] for key, probabilities in found.items()}
+
+
+def _probabilities(classifier: Classifier, file: str) -> dict[str, Probabilities]:
     with np.load(DERIVED / f"{file}.npz") as arrays:
-        predictions = {key: classifier.probabilities(arrays[key]).argmax(axis=1) for key in arrays.files}
-    return {key: predicted == labels[: len(predicted)] for key, predicted in predictions.items()}
+        return {key: classifier.probabilities(arrays[key]) for key in arrays.files}
 
 
 def cost(file: Path, training: dict[str, Any]) -> dict[str, Any]:

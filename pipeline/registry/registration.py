@@ -21,7 +21,7 @@ from recognition.native_output import hide_native_output
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-LOGGED_METRICS = ("test", "val", "robustness", "out_of_distribution")  # groups of metrics.json
+LOGGED_METRICS = ("test", "val", "robustness", "corrupted", "forms", "out_of_distribution")  # groups of metrics.json
 
 
 def register(model: str, name: str, dataset: str, classes: list[str], comparison: dict[str, Any]) -> "ModelVersion":
@@ -82,7 +82,8 @@ def log_evaluation(run_id: str, name: str, evaluation: dict[str, Any]) -> None:
     import mlflow
 
     with mlflow.start_run(run_id=run_id):
-        metrics = {f"{group}.{key}": value for group in LOGGED_METRICS for key, value in evaluation[group].items()}
+        groups = [group for group in LOGGED_METRICS if group in evaluation]  # "forms": for digits only
+        metrics = {f"{group}.{key}": value for group in groups for key, value in evaluation[group].items()}
         costs = {key: value for key, value in evaluation["cost"].items() if isinstance(value, int | float)}
         latency = read_latency(name)
         mlflow.log_metrics(metrics | costs | latency)

@@ -83,6 +83,16 @@ def find_images(
     return {title: [describe(index) for index in indices[:count]] for title, indices in chosen.items()}
 
 
+def seen_by(models: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
+    """The models whose training includes each kind of corruption."""
+    evaluations = {name: model["evaluation"] for name, model in models.items()}
+    corruptions = {corruption for evaluation in evaluations.values() for corruption in evaluation["seen_corruptions"]}
+    return {
+        corruption: [name for name, evaluation in evaluations.items() if corruption in evaluation["seen_corruptions"]]
+        for corruption in corruptions
+    }
+
+
 def first_corrupted() -> dict[str, NDArray[np.uint8]]:
     """The first test image under each corruption, uint8 (28, 28)."""
     with np.load(DERIVED / "corrupted.npz") as corrupted:

@@ -16,6 +16,7 @@ KEY_METRICS = {
     "val.accuracy": "validation accuracy",
     "test.ece": "expected calibration error (test)",
     "robustness.mean_error": "mean error rate under corruption",
+    "forms.accuracy": "accuracy on drawn forms",
 }
 
 

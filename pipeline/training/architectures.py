@@ -16,7 +16,7 @@ Tensor = Any
 
 def mlp(images: Tensor, classes: int, widths: Sequence[int], dropout: float = 0.0) -> Tensor:
     """Fully connected layers of the given widths, each with batch normalization, ReLU and dropout."""
-    features = layers.Flatten()(images)
+    features = layers.Flatten()(standardize(images))
     for width in widths:
         features = layers.Dense(width, use_bias=False)(features)
         features = layers.ReLU()(layers.BatchNormalization()(features))

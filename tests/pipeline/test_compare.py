@@ -34,10 +34,13 @@ def write_results(labels: np.ndarray, errors: int, dataset: str, folder: Path) -
     if entry.contested_labels:
         entry = entry.model_copy(update={"contested_labels": [0]})
     split = Split(dataset, np.zeros((len(labels), 28, 28), np.uint8), labels)
-    splits = dict.fromkeys(("test", "val", "tune"), split)
+    splits = dict.fromkeys(("test", "val", "calibration"), split)
     evaluation = compute_metrics(dict.fromkeys(splits, probabilities), splits, entry, 0.5, load_params().evaluate)
     rates = ["false_rejections_test", "false_rejections_val", "accepted", *(f"{k}_accepted" for k in KINDS)]
     evaluation["metrics"]["robustness"] = {"mean_error": 0.3, **dict.fromkeys(CORRUPTIONS, 0.3)}
+    derived = {"accuracy": 0.9, "ece": 0.01, "coverage_above_threshold": 0.9, "accuracy_above_threshold": 0.99}
+    evaluation["metrics"] |= {"corrupted": {**derived, "error_unseen": 0.3}, "forms": derived}
+    evaluation["seen_corruptions"] = ["translate"]
     evaluation["metrics"]["out_of_distribution"] = dict.fromkeys(rates, 0.01)
     curve = [{"amount": 0.0, "error": 0.1}, {"amount": 1.0, "error": 0.2}]
     write_json(
@@ -65,6 +68,7 @@ def report(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
             pd.DataFrame({"epoch": [0, 1], **columns}).to_csv(workspace / "models" / name / "history.csv")
         (workspace / "data" / "derived").mkdir(exist_ok=True)
         np.savez(workspace / "data" / "derived" / "corrupted.npz", **dict.fromkeys(CORRUPTIONS, images[:1]))
+        save_split("forms", Split(dataset, images, labels), workspace / "data" / "derived")
         known = load_params()
         content = known.model_dump() | {"models": {name: known.models["cnn"].model_dump() for name in names}}
         monkeypatch.setattr(compare, "load_params", lambda: Params.model_validate(content))

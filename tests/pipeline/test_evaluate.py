@@ -17,11 +17,12 @@ def test_the_tables_of_a_model(tmp_path: Path, monkeypatch) -> None:
     probabilities = np.array([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]])
     test = Split("mnist", np.zeros((3, 28, 28), np.uint8), np.array([0, 1, 1], np.uint8))
     metrics = {"robustness": {"mean_error": 0.2, "fog": 0.2}}
-    evaluation = {"metrics": metrics, "reliability": [{"confidence": 0.7, "accuracy": 0.5}]}
+    reliability = [{"confidence": 0.7, "accuracy": 0.5}]
+    evaluation = {"metrics": metrics, "reliability": reliability, "seen_corruptions": ["fog"]}
     evaluate.write_reports(tmp_path / "cnn", {}, evaluation, probabilities, test, dataset)
     assert {path.name: path.read_text().splitlines() for path in (tmp_path / "cnn").glob("*.csv")} == {
         "confusion.csv": ["label,predicted", "a,a", "b,a", "b,b"],
-        "robustness.csv": ["corruption,error", "mean_error,0.2", "fog,0.2"],
+        "robustness.csv": ["corruption,error,seen", "mean_error,0.2,False", "fog,0.2,True"],
         "reliability.csv": ["confidence,accuracy", "0.7,0.5"],
     }
     assert read_json(tmp_path / "cnn" / "metrics.json") == metrics

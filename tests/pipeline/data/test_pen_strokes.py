@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from pipeline.data.pen_strokes import FORMS, draw, draw_digits
+from pipeline.data.forms import FORMS
+from pipeline.data.pen import draw
+from pipeline.data.pen_strokes import TEST, draw_digits
 from recognition.image_format import BOX_SIZE, IMAGE_SIZE
 
 
@@ -20,8 +23,8 @@ def form(digits: tuple[np.ndarray, np.ndarray], name: str) -> np.ndarray:
 def test_the_forms_alternate_and_have_their_labels(digits) -> None:
     images, labels = digits
     assert images.dtype == labels.dtype == np.uint8 and images.shape == (len(labels), IMAGE_SIZE, IMAGE_SIZE)
-    assert labels[: len(FORMS)].tolist() == [label for label, _ in FORMS.values()]
-    assert {label for label, _ in FORMS.values()} == {1, 4, 7, 9}
+    assert labels[: len(FORMS)].tolist() == [label for label, _, _ in FORMS.values()]
+    assert set(labels) == set(range(10))
 
 
 def test_zero_images() -> None:
@@ -54,12 +57,29 @@ def test_a_one_with_a_base_has_more_ink_at_the_bottom(digits) -> None:
         """Ink of the fullest lower row, averaged over the images."""
         return float(images[:, 18:].sum(2).max(1).mean())
 
-    with_base, without = form(digits, "1 with an upstroke and a base"), form(digits, "1 with an upstroke")
+    with_base, without = form(digits, "1 with a flag and a base"), form(digits, "1 with a flag")
     assert widest(with_base) > 1.7 * widest(without)
+
+
+def test_a_closed_4_has_a_hole_and_an_open_4_has_none(digits) -> None:
+    def holes(name: str) -> float:
+        """Mean number of dark areas within thin strokes; the background is not counted."""
+        thin = [image for image in form(digits, name) if image.sum() < 60]
+        assert len(thin) > 10
+        return float(np.mean([ndimage.label(image < 0.3)[1] - 1 for image in thin]))
+
+    assert holes("closed 4") > 0.8 and holes("pointed 4") > 0.8 and holes("open 4") < 0.2
+    assert holes("8 of two loops") > 1.5
+
+
+def test_the_forms_for_tests_are_wider_varied(digits) -> None:
+    """Taller tilts: the extent of a 1 along the columns grows with its tilt."""
+    images, _ = draw_digits(200 * len(FORMS), 3, TEST)
+    ones, trained = images[list(FORMS).index("1") :: len(FORMS)], form(digits, "1")
+    assert (ones > 100).any(1).sum(1).max() > (trained > 0.4).any(1).sum(1).max()
 
 
 def test_a_line_has_its_width_and_soft_edges() -> None:
     ends = np.array([[[[14.0, 4.0], [14.0, 23.0]]]])
-    line = draw(np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.float32), ends, np.array([2.0]))
+    line = draw(ends, np.array([2.0]))
     assert line[0, 14, 10] == 1 and line[0, 13, 10] == pytest.approx(0.5) and line[0, 11, 10] == 0
-    assert np.array_equal(line, draw(np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.float32), ends, 2.0))

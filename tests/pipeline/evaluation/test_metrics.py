@@ -11,7 +11,8 @@ import sklearn.metrics
 from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import Split
 from pipeline.evaluation import metrics
-from pipeline.params import load_params
+from pipeline.evaluation.corruptions import CORRUPTIONS
+from pipeline.params import Augmentation, load_params
 from recognition.classifier import Classifier
 
 PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]], np.float32)
@@ -52,7 +53,7 @@ def test_a_class_without_images_is_listed() -> None:
 def test_metrics_of_the_test_split_by_hand() -> None:
     dataset = load_dataset("mnist").model_copy(update={"classes": ["a", "b", "c"], "contested_labels": [1]})
     splits = dict.fromkeys(
-        ("test", "val", "tune"), Split("mnist", np.zeros((4, 28, 28), np.uint8), LABELS.astype(np.uint8))
+        ("test", "val", "calibration"), Split("mnist", np.zeros((4, 28, 28), np.uint8), LABELS.astype(np.uint8))
     )
     probabilities = dict.fromkeys(splits, PROBABILITIES)
     settings = load_params().evaluate
@@ -65,15 +66,45 @@ def test_metrics_of_the_test_split_by_hand() -> None:
     assert "accuracy_without_contested_labels" not in test
 
 
-def test_the_tuning_images_alone_set_the_confidence_threshold() -> None:
+def test_the_calibration_images_alone_set_the_confidence_threshold() -> None:
     dataset = load_dataset("mnist").model_copy(update={"classes": ["a", "b", "c"], "contested_labels": []})
     split = Split("mnist", np.zeros((4, 28, 28), np.uint8), LABELS.astype(np.uint8))
-    splits, settings = dict.fromkeys(("test", "val", "tune"), split), load_params().evaluate
+    splits, settings = dict.fromkeys(("test", "val", "calibration"), split), load_params().evaluate
     all_correct = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]], np.float32)
-    for val, tune, threshold in ((PROBABILITIES, all_correct, 0.6), (all_correct, PROBABILITIES, 0.7)):
-        probabilities = {"test": PROBABILITIES, "val": val, "tune": tune}
+    for val, calibration, threshold in ((PROBABILITIES, all_correct, 0.6), (all_correct, PROBABILITIES, 0.7)):
+        probabilities = {"test": PROBABILITIES, "val": val, "calibration": calibration}
         found = metrics.compute_metrics(probabilities, splits, dataset, 1.0, settings)["metrics"]["val"]["threshold"]
         assert found == pytest.approx(threshold)
+
+
+def test_metrics_on_derived_images_by_hand() -> None:
+    found = metrics.derived_metrics(PROBABILITIES, LABELS, 0.7, 15)
+    assert (found["accuracy"], found["coverage_above_threshold"], found["accuracy_above_threshold"]) == (0.75, 0.75, 1)
+
+
+def test_corruptions_are_marked_as_seen_by_the_kind_of_change() -> None:
+    assert metrics.seen_corruptions(Augmentation(noise=0.3, blur=1, light=1)) == []
+    assert metrics.seen_corruptions(Augmentation(shift=1, lines=0.1)) == ["translate", "dotted_line", "zigzag"]
+    assert set(metrics.SEEN_THROUGH) <= set(CORRUPTIONS)
+
+
+def test_error_rates_under_corruption_and_under_those_that_training_does_not_include(workspace: Path) -> None:
+    class Reader:
+        def probabilities(self, images: np.ndarray) -> np.ndarray:
+            """The class is the value of the first pixel."""
+            return np.eye(3)[images[:, 0, 0]]
+
+    images = np.zeros((2, 28, 28), np.uint8)
+    (workspace / "data" / "derived").mkdir(parents=True, exist_ok=True)
+    np.savez(workspace / "data" / "derived" / "corrupted.npz", fog=images, shear=images + np.uint8(1))
+    labels = np.array([0, 1, 2])  # two of them are corrupted
+    errors, all_images = metrics.corruption_metrics(cast(Classifier, Reader()), labels, ["shear"], 0.9, 15)
+    assert errors == {"mean_error": 0.5, "fog": 0.5, "shear": 0.5}
+    assert all_images["accuracy"] == 0.5 and all_images["coverage_above_threshold"] == 1
+    images[1] = 1
+    np.savez(workspace / "data" / "derived" / "corrupted.npz", fog=images, shear=images * 0)
+    errors, all_images = metrics.corruption_metrics(cast(Classifier, Reader()), labels, ["shear"], 0.9, 15)
+    assert errors["mean_error"] == 0.25 and all_images["error_unseen"] == 0
 
 
 def test_rounding_keeps_six_decimals() -> None:

@@ -10,8 +10,10 @@ from pipeline.training.augmentation import (
     change_strokes,
     degrade,
     distort,
+    draw_lines,
     elastic_displacement,
-    erase,
+    outline,
+    rectangle,
     sample,
 )
 from recognition.image_format import IMAGE_SIZE
@@ -73,9 +75,16 @@ def test_shear_moves_rows_relative_to_each_other(images) -> None:
 
 
 def test_strokes_get_thinner_and_thicker(images) -> None:
-    area = np.asarray(change_strokes(images, SEED, 1.0)).sum((1, 2))
-    assert 64 <= area.min() < 80 and 120 < area.max() <= 144
-    assert np.array_equal(change_strokes(images, SEED, 0.0), images)
+    area = np.asarray(change_strokes(images, SEED)).sum((1, 2))
+    assert 64 <= area.min() < 70 and 130 < area.max() <= 144
+
+
+@pytest.mark.parametrize("setting", ["stroke", "degraded"])
+def test_a_share_of_the_batch_is_changed(images, setting: str) -> None:
+    settings = Augmentation.model_validate({setting: 0.25, "noise": 0.0, "erase": 0.0, "outline": 1.0})
+    assert changed(distort(images, SEED, settings), images).sum() == 16
+    degraded_in_final_phase = changed(distort(images, SEED, settings, 0.5), images).sum()
+    assert degraded_in_final_phase == (8 if setting == "degraded" else 16)
 
 
 def changed(after, before) -> np.ndarray:
@@ -83,20 +92,26 @@ def changed(after, before) -> np.ndarray:
     return np.abs(np.asarray(after) - before).max((1, 2)) > 1e-6
 
 
-def test_a_share_of_the_images_is_degraded(images) -> None:
+def test_light_and_noise_are_left_out_of_half_of_the_images_and_the_result_is_clipped(images) -> None:
     many = np.tile(images, (10, 1, 1))
-    settings = Augmentation(degraded=0.3, light=1.0, noise=0.5)
-    share = changed(degrade(many, SEED, settings), many).mean()
-    assert share == pytest.approx(0.3 * 0.75, abs=0.05)  # a quarter of them get neither light nor noise
-    assert not changed(degrade(many, SEED, Augmentation(degraded=1.0)), many).any()
-    degraded = np.asarray(degrade(many, SEED, settings))
+    degraded = np.asarray(degrade(many, SEED, Augmentation(light=1.0, noise=0.5)))
+    assert changed(degraded, many).mean() == pytest.approx(0.75, abs=0.05)  # a quarter gets neither
     assert degraded.min() >= 0 and degraded.max() <= 1
+    assert not changed(degrade(many, SEED, Augmentation()), many).any()
+
+
+@pytest.mark.parametrize("setting", ["outline", "lines", "invert", "erase"])
+def test_other_changes_apply_to_their_share(images, setting: str) -> None:
+    many = np.tile(images, (10, 1, 1))
+    half = changed(degrade(many, SEED, Augmentation.model_validate({setting: 0.5})), many).mean()
+    every = changed(degrade(many, SEED, Augmentation.model_validate({setting: 1.0})), many).mean()
+    assert every > 0.8 and half == pytest.approx(every / 2, abs=0.07)
 
 
 def test_light_is_smooth_and_noise_is_not(images) -> None:
     blank = np.zeros_like(images)
-    lit = np.asarray(degrade(blank, SEED, Augmentation(degraded=1.0, light=1.0)))
-    noisy = np.asarray(degrade(blank, SEED, Augmentation(degraded=1.0, noise=0.5)))
+    lit = np.asarray(degrade(blank, SEED, Augmentation(light=1.0)))
+    noisy = np.asarray(degrade(blank, SEED, Augmentation(noise=0.5)))
     assert lit.max() > 0.5 and noisy.max() > 0.5
     assert np.abs(np.diff(lit, axis=1)).max() < 0.2 < np.abs(np.diff(noisy, axis=1)).max()
 
@@ -107,15 +122,33 @@ def test_blur_keeps_the_ink_and_softens_the_edge(images) -> None:
     assert soft[0, 14, 8] == pytest.approx(0.3, abs=0.1) and soft[0, 14, 14] == pytest.approx(1.0)
 
 
-def test_erase_covers_one_rectangle(images) -> None:
-    covered = np.abs(np.asarray(erase(images, SEED, 1.0)) - images) > 1e-6
-    touched = covered[covered.any((1, 2))]
-    assert len(touched) > 50
+def test_a_rectangle_has_sides_within_its_limits() -> None:
+    masks = np.asarray(rectangle(200, SEED, 2.0, 14.0))
+    touched = masks[masks.any((1, 2))]
+    assert len(touched) > 180
     for mask in touched:
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        assert np.ptp(rows) < 15 and np.ptp(columns) < 15
-    assert 0 < changed(erase(images, SEED, 0.3), images).mean() < 0.5
-    assert not changed(erase(images, SEED, 0.0), images).any()
+        assert np.ptp(rows) < 15 and np.ptp(columns) < 15 and mask.sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+
+
+def test_inversion_reverses_a_part(images) -> None:
+    inverted = np.asarray(degrade(images, SEED, Augmentation(invert=1.0)))
+    assert set(np.unique(np.abs(inverted - images))) == {0.0, 1.0}
+    assert 0.1 < np.abs(inverted - images).mean() < 0.9
+
+
+def test_an_outline_surrounds_the_ink(images) -> None:
+    drawn = np.asarray(outline(images))[0]
+    assert drawn.sum() == 12 * 12 - 10 * 10 and not drawn[9:19, 9:19].any()
+
+
+def test_lines_only_add_ink_and_have_all_directions(images) -> None:
+    added = np.asarray(draw_lines(np.zeros_like(images), SEED))
+    assert (np.asarray(draw_lines(images, SEED)) >= images).all()
+    inked = added > 0.25
+    assert inked.any((1, 2)).mean() > 0.95 and inked.mean((1, 2)).max() < 0.4
+    rows, columns = inked.any(2).sum(1), inked.any(1).sum(1)
+    assert (rows > 2 * columns).any() and (columns > 2 * rows).any()
 
 
 def test_elastic_displacement_is_smooth_and_has_the_given_deviation() -> None:
