@@ -18,6 +18,10 @@ def flag_one(pen: Pen) -> list[Stroke]:
     return [pen.line((pen.between(0.1, 0.4), pen.between(0.22, 0.45)), (0.55, 0), (0.55, 1))]
 
 
+def long_flag_one(pen: Pen) -> list[Stroke]:
+    return [pen.line((0, pen.between(0.45, 0.95)), (pen.between(0.45, 0.6), 0), (pen.between(0.7, 1), 1))]
+
+
 def base_one(pen: Pen) -> list[Stroke]:
     return [*flag_one(pen), pen.line((pen.between(0.0, 0.25), 1), (pen.between(0.8, 1.1), 1))]
 
@@ -194,7 +198,8 @@ FORMS: dict[str, tuple[int, tuple[float, float], Callable[[Pen], list[Stroke]]]]
     "open 0": (0, (0.4, 1.0), open_zero),
     "1": (1, (0.3, 0.6), one),
     "1 with a flag": (1, (0.3, 0.65), flag_one),
-    "1 with a flag and a base": (1, (0.35, 0.7), base_one),
+    "1 with a long flag": (1, (0.35, 0.75), long_flag_one),
+    "1 with a flag and a base": (1, (0.4, 0.95), base_one),
     "2": (2, (0.5, 1.0), two),
     "2 with a loop": (2, (0.5, 1.0), looped_two),
     "straight 2": (2, (0.5, 1.0), straight_two),

@@ -84,13 +84,10 @@ def find_images(
 
 
 def seen_by(models: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
-    """The models whose training includes each kind of corruption."""
-    evaluations = {name: model["evaluation"] for name, model in models.items()}
-    corruptions = {corruption for evaluation in evaluations.values() for corruption in evaluation["seen_corruptions"]}
-    return {
-        corruption: [name for name, evaluation in evaluations.items() if corruption in evaluation["seen_corruptions"]]
-        for corruption in corruptions
-    }
+    """Under each corruption, the models whose training includes this kind of change."""
+    seen = {name: model["evaluation"]["seen_corruptions"] for name, model in models.items()}
+    corruptions = next(iter(models.values()))["evaluation"]["metrics"]["robustness"]
+    return {corruption: [name for name in seen if corruption in seen[name]] for corruption in corruptions}
 
 
 def first_corrupted() -> dict[str, NDArray[np.uint8]]:
