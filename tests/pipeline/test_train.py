@@ -165,6 +165,7 @@ def test_the_seconds_of_a_training_are_those_of_the_fit(workspace, split: Split,
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for name in ("train", "tune"):
         save_split(name, split)
+    save_split("calibration", split, workspace / "data" / "derived")
     params = load_params()
     small = params.model_copy(update={"models": {"mlp": settings()}})
     monkeypatch.setattr(train, "load_params", lambda: small)
