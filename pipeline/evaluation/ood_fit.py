@@ -16,9 +16,9 @@ from recognition.classifier import Classifier
 from recognition.out_of_distribution import ARRAYS, Floats, Images, OODScore, Probabilities, features, image_measures
 
 PRIOR = 10  # images: weight of the statistics of all classes in those of each class
-HIDDEN_UNITS = 32
-WEIGHT_DECAY = 0.1
-EPOCHS = 60
+HIDDEN_UNITS = 64
+WEIGHT_DECAY = 0.5
+EPOCHS = 120
 
 
 def fit_and_evaluate(
