@@ -13,7 +13,7 @@ from tests.conftest import REPOSITORY, Project
 pytestmark = pytest.mark.slow
 
 DVC = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
-STAGES = ["fetch", "validate", "prepare", "train@mlp", "train@cnn", "demo_network", "corrupt", "evaluate@mlp"]
+STAGES = ["fetch", "validate", "prepare", "corrupt", "train@mlp", "train@cnn", "demo_network", "evaluate@mlp"]
 STAGES += ["evaluate@cnn", "compare", "register", "package"]
 DATASETS = "pipeline/data/datasets.yaml"
 CHOSEN, FALLBACK = "fashion-mnist", "optdigits"

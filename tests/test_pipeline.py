@@ -325,7 +325,7 @@ def test_below_the_bar_nothing_becomes_champion_and_the_champion_stays(project: 
 
 KILLS = {  # the sign that a stage is in the middle of its work: its first file, or the first row in a table of MLflow
     "fetch": "data/raw/*.gz", "validate": "reports/validation.json", "prepare": "data/prepared/*.npz",
-    "train@mlp": "metrics", "corrupt": "data/derived/*.npz", "evaluate@mlp": "evaluations/mlp/*.json",
+    "corrupt": "data/derived/*.npz", "train@mlp": "metrics", "evaluate@mlp": "evaluations/mlp/*.json",
     "compare": "reports/comparison.*", "register": "model_versions", "package": ".bentoml/models/*",
 }  # fmt: skip
 
