@@ -1,12 +1,11 @@
 """The container image, built and run for real on a small project: who it runs as, what it can do, what is inside."""
 
-import json
 import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +18,22 @@ from pipeline.deployment.image import engine, pull, size
 from pipeline.deployment.image import main as make_image
 from recognition import __version__
 from tests.conftest import Project
+from tests.containers import (
+    BASE_IMAGE,
+    MARK,
+    MEMORY,
+    Container,
+    assert_no_package_index_is_named,
+    inspect,
+    remove,
+    running,
+)
+from tests.serving.test_limits import deep, photograph
 
 pytestmark = pytest.mark.slow
 
-BASE_IMAGE = os.environ.get("BASE_IMAGE", "python:3.11-slim")
 NAME = "localhost/digits-under-test"
-MARK = "a-package-index-of-this-machine"  # part of an address that the build is given, and that must not stay
-
-
-class Container:
-    """A running container of the image; `url` is where its service is."""
-
-    def __init__(self, builder: str, name: str, url: str) -> None:
-        self.builder, self.name, self.url = builder, name, url
-
-    def inside(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([self.builder, "exec", self.name, *command], capture_output=True, text=True)
+CONNECTIONS = 10  # that send the largest pictures at the same time
 
 
 @pytest.fixture(scope="module")
@@ -57,37 +56,14 @@ def image(builder: str, project: Project, tmp_path_factory: pytest.TempPathFacto
     said = project.run(*command, UV_FIND_LINKS=index, **links)
     assert f"{NAME}:latest and {NAME}:" in said
     yield f"{NAME}:latest"
-    command = [builder, "image", "inspect", "--format", "{{.Id}}", f"{NAME}:latest"]
-    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    subprocess.run([builder, "rmi", "--force", made], capture_output=True)  # whatever its tags
+    remove(builder, f"{NAME}:latest")
 
 
 @pytest.fixture(scope="module")
 def container(builder: str, image: str) -> Iterator[Container]:
-    """The image run as it should be: nothing to write but /tmp, no capabilities, on loopback."""
-    name, port = f"digits-under-test-{os.getpid()}", free_port()
-    limits = ("--ulimit", "nofile=20000:20000", "--ulimit", "nproc=20000:20000", "--memory=512m", "--pids-limit=128")
-    rights = ("--read-only", "--tmpfs", "/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
-    place = ("--network=host", "-e", "BENTOML_HOST=127.0.0.1", "-e", f"BENTOML_PORT={port}")
-    command = [builder, "run", "--detach", "--name", name, *limits, *rights, *place, image]
-    try:
-        started = subprocess.run(command, capture_output=True, text=True)
-        assert started.returncode == 0, started.stderr
-        yield wait_for(Container(builder, name, f"http://127.0.0.1:{port}"))
-    finally:
-        subprocess.run([builder, "rm", "--force", name], capture_output=True)
-
-
-def wait_for(container: Container) -> Container:
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        try:
-            if requests.get(f"{container.url}/readyz", timeout=5).status_code == 200:
-                return container
-        except requests.RequestException:
-            time.sleep(0.2)
-    logs = subprocess.run([container.builder, "logs", container.name], capture_output=True, text=True)
-    pytest.fail(f"the container was not ready:\n{(logs.stdout + logs.stderr)[-3000:]}")
+    with running(builder, image) as started:
+        started.wait_until_ready()
+        yield started
 
 
 def test_it_answers_as_evaluated(container: Container, project: Project) -> None:
@@ -127,37 +103,63 @@ def test_it_is_small_and_lean(builder: str, image: str, container: Container) ->
     assert packages & unwanted == set()
 
 
-def addresses() -> list[str]:
-    """Where this machine's pip and uv look for packages, apart from PyPI itself, which documentation names."""
-    configured = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
-    lines = [line for line in configured.splitlines() if re.search(r"index-url|find-links", line)]
-    values = [line.split("=", 1)[1].strip("' ") for line in lines]
-    values += [value for name, value in os.environ.items() if re.match(r"(UV|PIP)_.*(INDEX|FIND_LINKS)", name)]
-    return [address for value in values for address in value.split() if not address.startswith("https://pypi.org/")]
-
-
 def test_no_package_index_is_named_in_it(builder: str, image: str, container: Container) -> None:
-    searched = [MARK, *addresses()]
-    patterns = [part for address in searched for part in ("-e", address)]
     folders = ("/opt/digits", "/etc", "/var/lib/digits", "/tmp")
-    found = container.inside("grep", "-rlFIs", *patterns, *folders)
-    assert (found.returncode, found.stdout) in ((1, ""), (2, ""))  # 2: some file of the base is for root only
-    assert "ai_edge_litert" in container.inside("grep", "-rlFs", "-e", "ai_edge_litert", "/opt/digits").stdout
-    history = subprocess.run([builder, "history", "--no-trunc", image], capture_output=True, text=True, check=True)
-    inspected = subprocess.run([builder, "image", "inspect", image], capture_output=True, text=True, check=True)
-    assert json.loads(inspected.stdout)[0]["Config"]["Labels"]["digits.version"] == __version__
-    assert "/opt/digits" in history.stdout and "/opt/digits" in inspected.stdout
-    for text in (history.stdout, inspected.stdout):
-        assert [address for address in (*searched, "INDEX_URL", "index-url", "FIND_LINKS") if address in text] == []
+    assert_no_package_index_is_named(builder, image, container, folders)
+
+
+def test_its_configuration_names_version_user_and_address(builder: str, image: str) -> None:
+    config = inspect(builder, image)["Config"]
+    assert config["Labels"]["digits.version"] == __version__
+    assert config["User"] == "1034:1034" and "BENTOML_HOST=0.0.0.0" in config["Env"]
 
 
 def test_its_health_check_tells_a_ready_service_from_none(builder: str, image: str, container: Container) -> None:
-    config = json.loads(subprocess.run([builder, "image", "inspect", image], capture_output=True, check=True).stdout)[0]
-    config = {**config, **config["Config"]}
-    assert config["User"] == "1034:1034" and "BENTOML_HOST=0.0.0.0" in config["Env"]
-    kind, *command = config["Healthcheck"]["Test"]
+    described = inspect(builder, image)
+    kind, *command = {**described, **described["Config"]}["Healthcheck"]["Test"]  # podman: beside Config
     assert kind == "CMD" and container.inside(*command).returncode == 0
     assert container.inside("env", f"BENTOML_PORT={free_port()}", *command).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("DIGITS_WORKERS", "0", "DIGITS_WORKERS is '0': input should be greater than or equal to 1"),
+        (
+            "DIGITS_API_KEY",
+            "",
+            "DIGITS_API_KEY is empty: set a key of 8 or more characters, or unset it to need no key",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_one_line_in_the_log(
+    builder: str, image: str, variable: str, value: str, message: str
+) -> None:
+    with running(builder, image, **{variable: value}) as started:
+        assert started.wait_until_ended() != 0
+        assert started.log() == f"error: {message}\n"
+
+
+def test_it_ends_when_its_worker_is_killed(builder: str, image: str) -> None:
+    with running(builder, image) as started:
+        started.wait_until_ready()
+        assert started.inside("sh", "-c", "kill -9 $(cat /proc/1/task/1/children)").returncode == 0
+        assert started.wait_until_ended() != 0
+
+
+def test_the_largest_pictures_fit_into_its_memory(container: Container) -> None:
+    files = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"  # cgroup version 2, version 1
+    assert container.inside("sh", "-c", f"cat {files[0]} || cat {files[1]}").stdout.strip() == str(MEMORY)
+    pictures = [deep(), photograph("WEBP", lossless=True, method=0)]
+
+    def predict(number: int) -> int:
+        picture = pictures[number % len(pictures)]
+        return requests.post(f"{container.url}/predict", data=picture, timeout=120).status_code
+
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        statuses = set(pool.map(predict, range(3 * CONNECTIONS)))
+    assert 200 in statuses and statuses <= {200, 503}
+    assert predict(0) == 200
 
 
 def test_it_stops_when_asked(container: Container) -> None:
