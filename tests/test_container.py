@@ -49,7 +49,7 @@ def builder() -> str:
 
 @pytest.fixture(scope="module")
 def image(builder: str, project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The image of the small project's Bento; what `make image` said is its `log`."""
+    """The image that `make image` builds of the small project's Bento."""
     index = str(tmp_path_factory.mktemp(MARK))
     links = {variable: f"{os.environ.get(variable, '')} {index}".strip() for variable in ("PIP_FIND_LINKS",)}
     command = (sys.executable, "-m", "pipeline.deployment.image", "--base-image", BASE_IMAGE, "--name", NAME)
