@@ -10,7 +10,7 @@ import pytest
 from pipeline.files import read_json, sha256
 from recognition.answers import Answer
 from recognition.model import DamagedModel, Model, load_model, read_model
-from serving.models import load_models
+from serving.inference.served_models import load_models
 from tests.conftest import Project, drawn_digits
 
 
