@@ -77,7 +77,10 @@ class RejectedRequest(bentoml.exceptions.BentoMLException):  # type: ignore[misc
     tracing={"excluded_urls": ".*"},  # see telemetry/tracing.py
     envs=[{"name": "OPENBLAS_NUM_THREADS", "value": "1"}],  # threads slow down such small matrices
     # Pinned in requirements.txt: BentoML's own lock would store the address of the local package index in the Bento
-    image=bentoml.images.Image(python_version="3.11", lock_python_packages=False).python_packages(*REQUIREMENTS),
+    # Without a distribution, BentoML installs no compilers and no Git
+    image=bentoml.images.Image(
+        base_image="python:3.11-slim", distro="none", python_version="3.11", lock_python_packages=False
+    ).python_packages(*REQUIREMENTS),
 )
 @bentoml.asgi_app(app, path="/")
 class Digits:
