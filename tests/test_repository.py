@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.main import get_command
 
+from pipeline.cli.commands import app
 from pipeline.package import SHIPPED
 from tests.conftest import REPOSITORY
 
@@ -173,3 +175,40 @@ def test_files_that_the_contributing_guide_names_exist() -> None:
     missing = {name for name in named if not (REPOSITORY / name).exists()}
     subpackages = {name for package in ("pipeline", "serving") for name in next(os.walk(REPOSITORY / package))[1]}
     assert missing <= {"screenshots/", *(f"{name}/" for name in subpackages)}
+
+
+PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_the_pages_lead_to_files_and_headings(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'<img src="([^"]+)"', text):
+        if link.startswith(("https://", "http://", "../../")):
+            continue  # ../../ leads to a page of GitHub
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_make_targets_and_digits_commands_that_the_pages_name_exist(page: Path) -> None:
+    text = page.read_text()
+    code = re.findall(r"`([^`\n]+)`", text)
+    code += [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    named = {found.groups() for part in code if (found := re.search(r"(?:^|\s)(make|digits) ([a-z][a-z-]*)", part))}
+    targets = re.findall(r"^([a-z][a-z-]*):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    known = {*(("make", target) for target in targets), *(("digits", command) for command in commands)}
+    assert named <= known
+
+
+def test_the_readme_is_a_front_page() -> None:
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 200

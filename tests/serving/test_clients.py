@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -39,7 +40,7 @@ def ones(count: int) -> bytes:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """The files that the README's examples name."""
+    """The files that the documented examples name."""
     (tmp_path / "digit.png").write_bytes(ones(1))
     (tmp_path / "number.png").write_bytes(ones(3))
     (tmp_path / "pixels.json").write_text(json.dumps({"images": drawn_digits(1)[0].tolist()}))
@@ -56,16 +57,20 @@ def locked(project: Project) -> Iterator[str]:
         yield url
 
 
-def examples() -> list[str]:
-    """The README's commands below "Ask it"."""
-    section = (REPOSITORY / "README.md").read_text().split("## Ask it")[1]
-    block = re.search(r"```bash\n(.*?)```", section, re.DOTALL)
-    assert block
-    return [line for line in block[1].splitlines() if line]
+def examples(language: str) -> list[str]:
+    """The code blocks of the README and the usage guide in a language."""
+    pages = (REPOSITORY / "README.md", REPOSITORY / "docs" / "usage.md")
+    return [block for page in pages for block in re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)]
 
 
-@pytest.mark.parametrize("line", [line for line in examples() if line.startswith("curl")])
-def test_the_readmes_curl_works_as_written(service: str, pictures: Path, line: str) -> None:
+def command_lines(program: str) -> list[str]:
+    """The lines of the documented shell commands that start with a program, each line once."""
+    lines = [line.split("  #")[0].rstrip() for block in examples("bash") for line in block.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line.startswith(f"{program} ")))
+
+
+@pytest.mark.parametrize("line", command_lines("curl"))
+def test_the_documented_curl_commands_work_as_written(service: str, pictures: Path, line: str) -> None:
     command = line.replace("http://localhost:3000", service).replace("curl ", "curl --fail-with-body -sS ", 1)
     assert service in command
     environment = {**os.environ, "DIGITS_API_KEY": KEY}
@@ -86,8 +91,13 @@ def test_the_readmes_curl_works_as_written(service: str, pictures: Path, line: s
     assert len(answer.get("results", [])) == {"/compare": 2, "/predict_pixels": 10}.get(route[1], 0)
 
 
-def test_the_readmes_curl_with_a_key_opens_what_is_locked(locked: str, pictures: Path) -> None:
-    (line,) = [line for line in examples() if "Bearer" in line]
+def test_every_prediction_route_has_a_curl_command() -> None:
+    routes = {re.sub(r".*localhost:3000(/\w+).*", r"\1", line) for line in command_lines("curl")}
+    assert routes == {"/predict", "/compare", "/explain", "/predict_number", "/predict_pixels", "/model"}
+
+
+def test_the_documented_curl_command_with_a_key_is_accepted(locked: str, pictures: Path) -> None:
+    (line,) = [line for line in command_lines("curl") if "Bearer" in line]
     for key, status in ((KEY, 0), ("another key", 22)):
         command = line.replace("http://localhost:3000", locked).replace("curl ", "curl --fail -sS ", 1)
         done = subprocess.run(
@@ -96,19 +106,29 @@ def test_the_readmes_curl_with_a_key_opens_what_is_locked(locked: str, pictures:
         assert done.returncode == status
 
 
-def test_the_readmes_python_commands_work_as_written(
-    project: Project, service: str, pictures: Path, tmp_path: Path
-) -> None:
-    lines = [line for line in examples() if line.startswith("python")]
-    assert [line.split()[2] for line in lines] == ["serving.client", "pipeline.batch.predict"]
+@pytest.fixture
+def prepared(project: Project, pictures: Path) -> Iterator[Project]:
+    """The small project with the example files in its folder."""
+    names = [path.name for path in pictures.iterdir()]
+    shutil.copytree(pictures, project.folder, dirs_exist_ok=True)
+    yield project
+    for name in [*names, "predictions.parquet"]:
+        path = project.folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def test_the_documented_digits_commands_work_as_written(prepared: Project, service: str) -> None:
+    lines = command_lines("digits")
+    assert {line.split()[1] for line in lines} == {"ask", "predict"}
     for line in lines:
-        command = line.split("#")[0].replace("serving.client", f"serving.client --url {service}")
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=pictures, env=project.environment(PYTHONPATH=str(project.folder)),
-            capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-    assert (tmp_path / "answers.parquet").exists()
+        output = prepared.run("bash", "-c", line.replace("digits ask", f"digits ask --url {service}"))
+        assert "one.PNG" in output if "ask" in line else (prepared.folder / "predictions.parquet").exists()
+
+
+@pytest.mark.parametrize("code", examples("python"))
+def test_the_documented_python_examples_work_as_written(prepared: Project, service: str, code: str) -> None:
+    code = code.replace("http://localhost:3000", service).replace("mnist-classifier", "optdigits-classifier")
+    prepared.run(sys.executable, "-c", code)
 
 
 def client(*arguments: str, status: int = 0, content: bytes = b"", **environment: str) -> tuple[str, str]:
