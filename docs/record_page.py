@@ -21,6 +21,7 @@ from playwright.sync_api import FloatRect, Page, sync_playwright
 from scipy.interpolate import make_interp_spline
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
+NAMES = ("drawing.gif", "page-inside.png", "report.png")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ARROW = np.array([(0, 0), (0, 20), (4.5, 15.5), (8, 23), (11.5, 21.5), (8, 14), (14, 14)])  # pixels
 WIDTH = 760  # pixels of the recording
@@ -120,8 +121,12 @@ def save_screenshot(page: Page, path: Path, top: float, bottom: float) -> None:
     image.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, kmeans=3).save(path, optimize=True)
 
 
-def main(url: Annotated[str, typer.Option(help="Address of a running service.")] = "http://localhost:3000") -> None:
-    """Record digits that are drawn on the page of a running service."""
+def main(
+    url: Annotated[str, typer.Option(help="Address of a running service.")] = "http://localhost:3000",
+    folder: Annotated[Path, typer.Option(help="Existing folder for the pictures.")] = PICTURES,
+) -> None:
+    """Record digits that are drawn on the page of a running service, and take screenshots."""
+    drawing, inside, report = (folder / name for name in NAMES)
     browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if not browser_path:
         raise SystemExit("error: Chromium is required; on Debian run: apt-get install chromium")
@@ -130,14 +135,14 @@ def main(url: Annotated[str, typer.Option(help="Address of a running service.")]
         page = browser.new_page(viewport={"width": 1100, "height": 690}, color_scheme="light")
         page.goto(url)
         page.wait_for_selector(".model")
-        save_gif(list(record(page)), PICTURES / "drawing.gif")
+        save_gif(list(record(page)), drawing)
         page.set_viewport_size({"width": 1080, "height": 800})
-        save_inside(page, PICTURES / "page-inside.png")
+        save_inside(page, inside)
         page.goto(f"{url}/report")
-        save_screenshot(page, PICTURES / "report.png", 0, 1000)
+        save_screenshot(page, report, 0, 1000)
         browser.close()
-    for name in ("drawing.gif", "page-inside.png", "report.png"):
-        print(f"{name}: {(PICTURES / name).stat().st_size / 1e3:.0f} kB")
+    for path in (drawing, inside, report):
+        print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":
