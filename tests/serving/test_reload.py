@@ -144,9 +144,15 @@ def test_a_running_service_takes_the_new_models_and_never_broken_ones(project: P
         while champions() != {"mlp"}:
             assert time.monotonic() < deadline
         version = read_json(directory / "current.json")["models"]["mlp"]["version"]
-        metrics = requests.get(f"{url}/metrics", timeout=30).text
-        shown = re.findall(r'digits_champion_version\{pid="\d+"\} (\S+)', metrics)
-        assert [float(number) for number in shown] == [float(version)] * 2
+
+        def shown() -> list[float]:
+            """The champion's version in each worker. A worker that is still starting shows 0."""
+            metrics = requests.get(f"{url}/metrics", timeout=30).text
+            return [float(text) for text in re.findall(r'digits_champion_version\{pid="\d+"\} (\S+)', metrics)]
+
+        while shown() != [float(version)] * 2:
+            assert time.monotonic() < deadline + 60, shown()
+            time.sleep(0.2)
         spoil(directory)
         change(directory, lambda current: current.update(champion="cnn"))
         time.sleep(2)
