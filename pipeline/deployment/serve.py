@@ -55,7 +55,8 @@ def describe_access(host: str) -> str:
     """Returns sentences on who can access the service."""
     if host in LOOPBACK:
         return "Only this machine can access the service. --host 0.0.0.0 opens it to other machines."
-    key = "with a key" if {"DIGITS_API_KEY", "DIGITS_API_KEYS_FILE"} & os.environ.keys() else "without a key"
+    locked = os.environ.get("DIGITS_API_KEY") or os.environ.get("DIGITS_API_KEYS_FILE")
+    key = "with a key" if locked else "without a key"
     parts = [f"Other machines can access the service {key}."]
     if key == "without a key":
         parts.append("Set DIGITS_API_KEY to require one.")

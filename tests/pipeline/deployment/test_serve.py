@@ -10,7 +10,7 @@ from pipeline.deployment.serve import describe_access
     [
         ("127.0.0.1", "", "Only this machine"),
         ("0.0.0.0", "", "without a key"),
-        ("0.0.0.0", "a-long-key", "with the key"),
+        ("0.0.0.0", "a-long-key", "with a key"),
         ("192.0.2.1", "", "Set DIGITS_API_KEY"),
     ],
 )
