@@ -66,6 +66,18 @@ class JSONResponse(Response):
         return content if isinstance(content, bytes) else orjson.dumps(content)
 
 
+def internal_error() -> RequestError:
+    """An unexpected exception. The log has its traceback under the request id."""
+    message = "something went wrong here; the log says what, under x-request-id"
+    return RequestError(500, ErrorCode.INTERNAL_ERROR, message)
+
+
+def too_many(what: str) -> RequestError:
+    """A limit of the service, not of the client, that is free again within a second."""
+    message = f"too many {what} at once; try again in a second"
+    return RequestError(429, ErrorCode.TOO_MANY_REQUESTS, message, {"retry-after": "1"})
+
+
 async def on_request_error(request: Request, error: Exception) -> Response:
     """Responds to a RequestError."""
     assert isinstance(error, RequestError)
@@ -92,6 +104,5 @@ async def on_invalid_parameter(request: Request, error: Exception) -> Response:
 
 
 async def on_failure(request: Request, error: Exception) -> Response:
-    """Responds to an unexpected exception. The log has the traceback under the request id."""
-    message = "something went wrong here; the log says what, under x-request-id"
-    return RequestError(500, ErrorCode.INTERNAL_ERROR, message).response()
+    """Responds to an unexpected exception."""
+    return internal_error().response()

@@ -11,8 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from recognition.model import DamagedModel
 from serving.api.application import create_app, measured_paths, open_paths
-from serving.api.prediction_routes import identify
-from serving.api.request_bodies import parse_pixels
+from serving.api.prediction_routes import answer_pixels, identify
 from serving.api.schemas import IdentifiedAnswer, PixelsAnswer
 from serving.api.state import ServiceState
 from serving.errors import RequestError
@@ -101,14 +100,17 @@ class Digits:
         return state.ready
 
     @bentoml.api(route=BENTOML_ROUTE)  # type: ignore[untyped-decorator]
-    async def predict_pixels(self, images: list[list[list[int]]], model: str = "champion") -> PixelsAnswer:
+    async def predict_pixels(
+        self, ctx: bentoml.Context, images: list[list[list[int]]], model: str = "champion"
+    ) -> PixelsAnswer:
         """Predict the digits in 1 to 256 images of 28x28 pixels, 0..255, ink bright."""
         try:
-            chosen = state.models.current.choose(model)
-            rows = await state.threads.run(lambda: chosen.answer(parse_pixels(images)))
+            models = state.models.current
+            pixels, rows = await state.threads.run(answer_pixels, images, models.choose(model))
         except RequestError as error:
             raise RejectedRequest(error) from None
-        return PixelsAnswer(results=[IdentifiedAnswer(**row) for row in identify(rows, state.ids.create())])
+        ctx.response.headers.update(state.record(ctx.request, models.dataset, pixels, rows))
+        return PixelsAnswer(results=[IdentifiedAnswer(**row) for row in identify(rows, ctx.request.state.request_id)])
 
 
 # From the outermost to the innermost; they cover BentoML's own routes too

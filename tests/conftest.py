@@ -224,15 +224,10 @@ def service(project: Project) -> Iterator[str]:
 @contextmanager
 def serve(project: Project, tag: str, **environment: str) -> Iterator[str]:
     """Serve a Bento of a project's own store while the block runs; gives its URL."""
-    from pipeline.deployment import bento_server
+    from pipeline.deployment.bento_server import serving
 
-    home = project.folder / ".bentoml"
-    bento_server_home, bento_server.BENTOML_HOME = bento_server.BENTOML_HOME, home
-    try:
-        with bento_server.serving(tag, environment) as url:
-            yield url
-    finally:
-        bento_server.BENTOML_HOME = bento_server_home
+    with serving(tag, environment, project.folder / ".bentoml") as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

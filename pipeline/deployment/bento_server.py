@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from pipeline.console import PipelineError
@@ -26,18 +27,23 @@ def free_port() -> int:
 
 
 def start(
-    tag: str, host: str, port: int, output: IO[bytes] | None = None, environment: Mapping[str, str | None] | None = None
+    tag: str,
+    host: str,
+    port: int,
+    output: IO[bytes] | None = None,
+    environment: Mapping[str, str | None] | None = None,
+    home: Path = BENTOML_HOME,
 ) -> "subprocess.Popen[bytes]":
-    """Start `bentoml serve` for a Bento of the project's store. Variables that are None are unset.
+    """Start `bentoml serve` for a Bento of the store in `home`. Variables that are None are unset.
 
     In BentoML's container mode, the server exits when its workers cannot start, instead of starting them again.
     """
     command = [sys.executable, "-m", "bentoml", "serve", tag, "--host", host, "--port", str(port)]
-    defaults = {"BENTOML_HOME": str(BENTOML_HOME), "BENTOML_CONTAINERIZED": "true"}
+    defaults = {"BENTOML_HOME": str(home), "BENTOML_CONTAINERIZED": "true"}
     wanted = {**os.environ, **defaults, **(environment or {})}
     variables = {name: value for name, value in wanted.items() if value is not None}
     # In the repository's root, its modules would shadow those of the Bento
-    return subprocess.Popen(command, stdout=output, stderr=output, env=variables, cwd=BENTOML_HOME)
+    return subprocess.Popen(command, stdout=output, stderr=output, env=variables, cwd=home)
 
 
 def wait_until_ready(server: "subprocess.Popen[bytes]", url: str, seconds: float = START_SECONDS) -> None:
@@ -65,15 +71,15 @@ def stop(server: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def serving(tag: str, environment: Mapping[str, str | None] | None = None) -> Iterator[str]:
+def serving(tag: str, environment: Mapping[str, str | None] | None = None, home: Path = BENTOML_HOME) -> Iterator[str]:
     """Serve a Bento on a free loopback port while the block runs. Yields its URL.
 
     A PipelineError in the block gets the end of the server's log appended.
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with tempfile.TemporaryFile() as log:
-        server = start(tag, "127.0.0.1", port, log, environment)
+    with temporary_home(home) as own, tempfile.TemporaryFile() as log:
+        server = start(tag, "127.0.0.1", port, log, environment, own)
         try:
             wait_until_ready(server, url)
             yield url
@@ -83,3 +89,15 @@ def serving(tag: str, environment: Mapping[str, str | None] | None = None) -> It
             raise PipelineError("\n".join([str(error), *lines])) from None
         finally:
             stop(server)
+
+
+@contextmanager
+def temporary_home(home: Path) -> Iterator[Path]:
+    """A BentoML home with the stores of another one.
+
+    BentoML deletes the metrics of the service that runs in a home when a second one starts there.
+    """
+    with tempfile.TemporaryDirectory(prefix="bentoml-", ignore_cleanup_errors=True) as folder:
+        for store in ("bentos", "models"):
+            (Path(folder) / store).symlink_to(home.absolute() / store)
+        yield Path(folder)

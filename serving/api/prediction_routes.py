@@ -20,6 +20,7 @@ from serving.api.documentation import IMAGE_BODY, WITH_BODY, errors, json_body
 from serving.api.request_bodies import (
     PIXELS_HINT,
     image_errors,
+    parse_pixels,
     parse_pixels_body,
     read_image_file,
     read_json_body,
@@ -58,11 +59,17 @@ def add_prediction_routes(app: FastAPI) -> None:
     """Adds the routes. Routes are matched in this order."""
     pixels, image = json_body(PixelsRequest), IMAGE_BODY
     named, unnamed = errors(404, *WITH_BODY), errors(*WITH_BODY)
-    app.router.route_class = DirectRoute
-    app.post("/predict_pixels", tags=TAGS, response_model=PixelsAnswer, responses=named, openapi_extra=pixels)(
-        predict_pixels
+    app.routes.append(
+        DirectRoute(
+            "/predict_pixels",
+            predict_pixels,
+            methods=["POST"],
+            tags=TAGS,
+            response_model=PixelsAnswer,
+            responses=named,
+            openapi_extra=pixels,
+        )
     )
-    app.router.route_class = APIRoute
     app.post("/predict", tags=TAGS, response_model=IdentifiedAnswer, responses=named, openapi_extra=image)(predict)
     app.post("/compare", tags=TAGS, response_model=Comparison, responses=unnamed, openapi_extra=image)(compare)
     app.post("/predict_number", tags=TAGS, response_model=NumberAnswer, responses=named, openapi_extra=image)(
@@ -177,6 +184,12 @@ def is_small_png(content: bytes) -> bool:
 def _answer_body(body: bytes, choose: Callable[[Any], Model]) -> tuple[NDArray[np.uint8], Rows]:
     images, name = parse_pixels_body(body)
     return images, choose(name).answer(images)
+
+
+def answer_pixels(images: list[Any], model: Model) -> tuple[NDArray[np.uint8], Rows]:
+    """The pixels of nested lists, uint8 (n, 28, 28), and the answers to them. Raises RequestError 422."""
+    pixels = parse_pixels(images)
+    return pixels, model.answer(pixels)
 
 
 def identify(rows: Rows, request_id: str) -> list[dict[str, Any]]:

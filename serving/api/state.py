@@ -70,9 +70,8 @@ class ServiceState:
         """
         if self.log is None or not len(images) or "digits-draft" in request.headers:
             return {}
-        scope_state = request.state
-        latency = 1000 * (time.perf_counter() - scope_state.started)
-        identity = scope_state.request_id, dataset, request.scope["path"], scope_state.client
+        latency = 1000 * (time.perf_counter() - request.state.started)
+        identity = request.state.request_id, dataset, request.scope["path"], request.state.client
         stored = [[kept_fields(row) for row in rows] for rows in answers]
         logged = self.log.record(Answered(*identity, time.time(), latency, images.tobytes(), stored))
         return {"digits-logged": "pixels"} if logged else {}

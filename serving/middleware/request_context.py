@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import ErrorCode, RequestError
+from serving.errors import internal_error
 from serving.middleware.access import PROBES
 from serving.prediction_log.request_ids import RequestIds
 from serving.telemetry import metrics
@@ -59,9 +59,7 @@ class RequestContextMiddleware:
         except Exception:  # the log shows the traceback under the request id
             log.exception("failed", extra={"request_id": request_id, "route": self._route(scope["path"])})
             if not status:
-                message = "something went wrong here; the log says what, under x-request-id"
-                error = RequestError(500, ErrorCode.INTERNAL_ERROR, message)
-                await error.response()(scope, receive, send_with_headers)
+                await internal_error().response()(scope, receive, send_with_headers)
         finally:
             self._record(scope, status or 499, time.perf_counter() - started)
 

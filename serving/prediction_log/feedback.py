@@ -4,7 +4,7 @@ import time
 
 import anyio
 
-from serving.errors import ErrorCode, RequestError
+from serving.errors import ErrorCode, RequestError, too_many
 from serving.prediction_log.log import Ambiguous, NotLogged, PredictionLog, Unreachable
 from serving.prediction_log.request_ids import RequestIds, UnknownRequestId, age
 
@@ -34,8 +34,7 @@ class Feedback:
         except UnknownRequestId:
             raise unknown from None
         if self._waiting >= MAX_WAITING:
-            message = "too many labels at once; try again in a second"
-            raise RequestError(429, ErrorCode.TOO_MANY_REQUESTS, message, {"retry-after": "1"})
+            raise too_many("labels")
         self._waiting += 1
         end = time.monotonic() + RECENT_SECONDS - max(age(request_id), 0)
         try:

@@ -54,12 +54,9 @@ class Restartable:
         """Starts the service and waits until it is ready."""
         self.drain_file.unlink(missing_ok=True)
         environment = {"DIGITS_DRAIN_FILE": str(self.drain_file), "DIGITS_LOG_LEVEL": "warning"}
-        home, bento_server.BENTOML_HOME = bento_server.BENTOML_HOME, self._project.folder / ".bentoml"
-        try:
-            with self._log.open("ab") as log:
-                self._server = bento_server.start(self._tag, "127.0.0.1", self.port, log, environment)
-        finally:
-            bento_server.BENTOML_HOME = home
+        home = self._project.folder / ".bentoml"
+        with self._log.open("ab") as log:
+            self._server = bento_server.start(self._tag, "127.0.0.1", self.port, log, environment, home)
         bento_server.wait_until_ready(self._server, self.url)
 
     def stop(self) -> None:

@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from pipeline.deployment import bento_server
 from pipeline.files import read_json
-from serving.errors import JSONResponse
+from serving.errors import JSONResponse, RequestError
 from serving.middleware import load_limits
 from serving.settings import Settings
 from tests.conftest import Project, serve
@@ -257,6 +257,45 @@ def test_work_beyond_the_deadline_is_given_up() -> None:
         within_limits(Settings(deadline_seconds=9), body_seconds=20, more_body=False, work_seconds=0)
     )
     assert answered["status"] == 200
+
+
+def test_bodies_of_a_worker_have_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_limits, "MAX_BUFFERED_BYTES", 5)
+    assert asyncio.run(three_bodies_of_three_bytes()) == [429, 200, 200]
+
+
+async def three_bodies_of_three_bytes() -> list[int]:
+    """The statuses of a request during another one, of that other one, and of one after both."""
+    first_may_end = asyncio.Event()
+    statuses: list[int] = []
+
+    async def read(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await scope["state"]["wait"].wait()
+        statuses.append(200)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"aaa", "more_body": False}
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    async def ask(wait: asyncio.Event) -> None:
+        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [], "state": {"wait": wait}}
+        try:
+            await limits(scope, receive, send)
+        except RequestError as error:
+            statuses.append(error.status)
+
+    limits, at_once = load_limits.LoadLimitsMiddleware(read, Settings()), asyncio.Event()
+    at_once.set()
+    first = asyncio.create_task(ask(first_may_end))
+    await asyncio.sleep(0)
+    await ask(at_once)  # together 6 bytes
+    first_may_end.set()
+    await first
+    await ask(at_once)  # the bytes of ended requests do not count
+    return statuses
 
 
 async def within_limits(

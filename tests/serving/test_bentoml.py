@@ -13,9 +13,11 @@ import numpy as np
 import psutil
 import pytest
 import requests
+import sqlalchemy as sql
 
 from pipeline.deployment import bento_server
 from pipeline.files import read_json
+from records import database
 from tests.conftest import Project, serve
 
 pytestmark = pytest.mark.slow
@@ -54,6 +56,25 @@ def test_the_client_finds_the_route_and_gets_the_same_answers(service: str, imag
     assert rows == others
 
 
+def test_predictions_through_the_client_are_logged_and_take_feedback(
+    project: Project, tag: str, images: list[list[list[int]]], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'digits.db'}"
+    settings = {"DIGITS_DATABASE_URL": url, "DIGITS_LOG_PREDICTIONS": "true"}
+    with serve(project, tag, **settings) as service, bentoml.SyncHTTPClient(service) as client:
+        answer = client.predict_pixels(images=images[:1])
+        identity = (answer if isinstance(answer, dict) else answer.model_dump())["results"][0]["request_id"]
+        labelled = requests.post(f"{service}/feedback", json={"request_id": identity, "label": 3}, timeout=30)
+    assert labelled.status_code == 204, labelled.text
+    engine = database.connect(database.parse_url(url))
+    with engine.connect() as connection:
+        row = connection.execute(sql.select(database.predictions)).one()
+        label = connection.execute(sql.select(database.labels)).one()
+    engine.dispose()
+    assert (row.request_id, row.route) == (identity, "/bentoml/predict_pixels")
+    assert (label.request_id, label.label) == (identity, 3)
+
+
 def test_the_schema_has_a_path_of_its_own_for_the_client(service: str) -> None:
     (route,) = requests.get(f"{service}/schema.json", timeout=30).json()["routes"]
     assert route["name"] == "predict_pixels" and route["route"] == "/bentoml/predict_pixels"
@@ -89,12 +110,8 @@ def test_the_client_has_the_limits_of_the_other_routes(locked: str, images: list
 def started(project: Project, tag: str, **environment: str | None) -> Iterator[tuple[str, psutil.Process]]:
     """The service's URL and its supervisor process."""
     port = bento_server.free_port()
-    home, bento_server.BENTOML_HOME = bento_server.BENTOML_HOME, project.folder / ".bentoml"
     with tempfile.TemporaryFile() as log:
-        try:
-            server = bento_server.start(tag, "127.0.0.1", port, log, environment)
-        finally:
-            bento_server.BENTOML_HOME = home
+        server = bento_server.start(tag, "127.0.0.1", port, log, environment, project.folder / ".bentoml")
         try:
             bento_server.wait_until_ready(server, f"http://127.0.0.1:{port}")
             yield f"http://127.0.0.1:{port}", psutil.Process(server.pid)

@@ -117,14 +117,12 @@ def test_the_page_waits_for_a_starting_service(new_tab: TabFactory) -> None:
 @contextmanager
 def running(project: Project, port: int) -> Iterator[str]:
     """Serve the project's Bento on the given port."""
-    home, bento_server.BENTOML_HOME = bento_server.BENTOML_HOME, project.folder / ".bentoml"
-    server = bento_server.start(bento(project), "127.0.0.1", port)
+    server = bento_server.start(bento(project), "127.0.0.1", port, home=project.folder / ".bentoml")
     try:
         bento_server.wait_until_ready(server, f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}"
     finally:
         bento_server.stop(server)
-        bento_server.BENTOML_HOME = home
 
 
 def test_the_page_recovers_after_a_restart_of_the_service(new_tab: TabFactory, project: Project) -> None:
