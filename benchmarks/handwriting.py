@@ -1,7 +1,7 @@
 """Measures the accuracy on images of handwritten digits and numbers, with a running service or in process.
 
-    python benchmarks/handwriting.py --data DIR --url http://127.0.0.1:3000
-    python benchmarks/handwriting.py --data DIR --model models/cnn/model.tflite
+    python -m benchmarks.handwriting --data DIR --url http://127.0.0.1:3000
+    python -m benchmarks.handwriting --data DIR --model cnn
 
 DIR contains digits.csv (columns file, label, source, paper) and optionally numbers.csv (file, truth). File names are
 relative to DIR. Sources whose name starts with w9 are the large collections.
@@ -10,7 +10,6 @@ relative to DIR. Sources whose name starts with w9 are the large collections.
 import argparse
 import csv
 import json
-import sys
 import urllib.error
 import urllib.request
 import uuid
@@ -18,28 +17,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.numbers import evaluated_model, read_numbers
+from recognition.decoding import decode_image
+from recognition.preprocessing import to_digit
+
 Reader = Callable[[bytes], str]
 
 
-def in_process(model: Path) -> tuple[Reader, Reader]:
+def in_process(name: str) -> tuple[Reader, Reader]:
     """Readers of a digit and of a number that call the functions of the service, without HTTP."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    import numpy as np
-
-    from recognition.classifier import Classifier
-    from recognition.decoding import decode_image
-    from recognition.preprocessing import to_digit
-    from recognition.segmentation import find_digits
-
-    classifier = Classifier(model)
+    model = evaluated_model(name)
 
     def digit(data: bytes) -> str:
-        return str(classifier.probabilities(to_digit(decode_image(data)).pixels[None])[0].argmax())
+        return str(model.classifier.probabilities(to_digit(decode_image(data)).pixels[None])[0].argmax())
 
     def number(data: bytes) -> str:
-        lines = find_digits(decode_image(data), classifier.probabilities)
-        stacks = [np.stack([found.pixels for _, found in line]) for line in lines]
-        return "/".join("".join(map(str, classifier.probabilities(stack).argmax(1))) for stack in stacks)
+        return "/".join(read_numbers(decode_image(data), model))
 
     return digit, number
 
@@ -113,7 +106,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with digits.csv")
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--url", default="http://127.0.0.1:3000", help="URL of a running service")
-    target.add_argument("--model", type=Path, help="LiteRT file to measure in process instead")
+    target.add_argument("--model", help="entry of params.yaml, such as cnn, to measure in process instead")
     arguments = parser.parse_args()
     digit, number = in_process(arguments.model) if arguments.model else through_service(arguments.url)
 

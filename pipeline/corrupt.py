@@ -9,6 +9,7 @@ from pipeline.data.pen_strokes import CLASSES, TEST, draw_digits
 from pipeline.data.splits import Split, load_split, save_split
 from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt, from_bytes, vary
 from pipeline.evaluation.ood_samples import make_ood_samples, to_mnist_geometry
+from pipeline.evaluation.segments import make_segments
 from pipeline.files import replacing
 from pipeline.params import load_params
 from pipeline.paths import DERIVED
@@ -40,6 +41,9 @@ def main() -> None:
     placed = np.stack([to_mnist_geometry(digit) for digit in tune])  # to fit the OOD score
     save("ood_samples", {"images": ood_images, "kinds": kinds, "placed": placed})
     say(f"ood_samples: {len(ood_images):,} out-of-distribution images")
+    digits, others = make_segments(tune, settings.segments, settings.seed)
+    save("segments", {"digits": digits, "others": others})
+    say(f"segments: {len(digits):,} digits of written numbers, and as many parts of digits and touching digits")
 
 
 def damaged(images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from pipeline.data.datasets import Dataset, load_dataset
 from pipeline.data.splits import Split, load_split
 from pipeline.evaluation import metrics
 from pipeline.evaluation.calibration import Probabilities
-from pipeline.evaluation.ood_fit import fit_and_evaluate, to_card
+from pipeline.evaluation.ood_fit import fit_and_evaluate, fit_whole_digit_score, to_card
 from pipeline.evaluation.reference import REFERENCE_FILE, make_reference, save_reference
 from pipeline.files import read_json, replacing, sha256, write_json, write_text
 from pipeline.params import load_params
@@ -34,6 +34,7 @@ def main(name: str) -> None:
     with threadpool_limits(1):  # the order of summation, and so the last digits, depend on the number of threads
         rate = settings.false_rejection_rate
         ood_score, ood_rates, rejected = fit_and_evaluate(classifier, probabilities, splits, rate)
+        whole_digit_score = fit_whole_digit_score(classifier)
     details = metrics.compute_metrics(probabilities, splits, dataset, training["temperature"], settings)
     details["metrics"]["out_of_distribution"] = ood_rates
     threshold, bins = details["metrics"]["val"]["threshold"], settings.calibration_bins
@@ -59,6 +60,7 @@ def main(name: str) -> None:
 
     write_json(folder / "evaluation.json", evaluation)
     write_json(folder / "ood_score.json", to_card(ood_score))
+    write_json(folder / "whole_digit_score.json", to_card(whole_digit_score))
     write_json(folder / "cost.json", cost)
     # Not a DVC output, because it differs between two runs; the digest names the model that it belongs to
     write_json(folder / "latency.json", {"digest": evaluation["digest"], **latency})

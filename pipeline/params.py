@@ -114,6 +114,7 @@ class Corrupt(Settings):
     sensitivity_images: Count
     forms: Annotated[int, Field(ge=0)]
     ood_samples: Annotated[int, Field(ge=20)]
+    segments: Annotated[int, Field(ge=20)]
 
 
 class Evaluate(Settings):

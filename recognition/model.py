@@ -45,9 +45,11 @@ class Model:
 
     @property
     def content_digest(self) -> str:
-        """sha256 of everything that decides answers: model file, classes, confidence threshold and OOD score."""
+        """sha256 of everything that decides answers: model file, classes, confidence threshold and scores."""
         keys = ("name", "dataset", "classes", "digest", "threshold", "not_a_digit")
         content = {key: self.card.get(key) for key in keys}
+        if "whole_digit" in self.card:  # else the digest of an earlier version would change
+            content["whole_digit"] = self.card["whole_digit"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -73,6 +75,11 @@ class Model:
         return OODScore.from_card(self.card["not_a_digit"]) if "not_a_digit" in self.card else None
 
     @cached_property
+    def whole_digit_score(self) -> OODScore | None:
+        """The log-odds that an image is not exactly one digit; None for a version that was registered without it."""
+        return OODScore.from_card(self.card["whole_digit"]) if "whole_digit" in self.card else None
+
+    @cached_property
     def card_page(self) -> str | None:
         """The model card as an HTML page; None for a version that was registered without one."""
         page = self.folder / "model_card.html"
@@ -89,6 +96,15 @@ class Model:
         images, recorded = self.known_digits
         found = self.classifier.probabilities(images) if probabilities is None else probabilities
         return bool(np.abs(found - recorded).max() <= PROBABILITY_TOLERANCE)
+
+    def log_confidence(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Log of the probability (n,) that an image, uint8 (n, 28, 28), is one digit of the predicted class."""
+        probabilities = self.classifier.probabilities(images)
+        confidence = np.log(probabilities.max(axis=1).astype(np.float64) + 1e-6)
+        if self.whole_digit_score is None:
+            return np.asarray(confidence)
+        log_odds = self.whole_digit_score(probabilities, images)
+        return np.asarray(confidence - np.logaddexp(0, log_odds))
 
     def answer(self, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
         """Answers to images, uint8 (n, 28, 28), ink bright, in order: dictionaries with the fields of `Answer`.
@@ -132,7 +148,8 @@ def load_model(folder: Path, version: str | None, name: str | None = None) -> Mo
     try:
         model = read_model(folder, version, name)
         same = model.matches_known_digits()
-        _ = model.ood_score, model.card_page  # read now: the folder may be deleted while the model answers
+        # Read now: the folder may be deleted while the model answers
+        _ = model.ood_score, model.whole_digit_score, model.card_page
     except (OSError, KeyError, ValueError) as error:
         raise DamagedModel(f"{folder}: {error}") from None
     if not same:

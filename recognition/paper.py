@@ -27,6 +27,7 @@ class Assumptions:
     invert: bool = False  # ink has the opposite of the likelier polarity
     max_stroke: float | None = None  # of the longer side, see MAX_STROKE; None: unlimited if the light is even
     sheet: bool = False  # ink is only on the brighter of two backgrounds
+    polarity_side: int = COARSE_SIDE  # pixels of the averaged image in which the polarity is estimated
 
 
 def subtract_background(colours: NDArray[Any], assumptions: Assumptions = Assumptions()) -> Floats:
@@ -41,7 +42,7 @@ def subtract_background(colours: NDArray[Any], assumptions: Assumptions = Assump
         rarer = skewness(ink)  # it misleads only if the digit is cropped close; `polarity` decides then
         bright = rarer if abs(rarer) > CLEAR_SKEWNESS else polarity(ink[None])
         return ink if (bright > 0) != assumptions.invert else -ink
-    bright = (polarity(colours) > 0) != assumptions.invert
+    bright = (polarity(colours, assumptions.polarity_side) > 0) != assumptions.invert
     distance = level_light(colours, bright, assumptions.max_stroke or MAX_STROKE, assumptions.sheet)
     return project(distance, np.maximum(distance, 0))
 
@@ -70,13 +71,13 @@ def project(distance: Floats, deviations: Floats) -> Floats:
     return np.asarray(np.tensordot(axis if axis.sum() > 0 else -axis, distance, 1), np.float32)
 
 
-def polarity(colours: NDArray[Any]) -> float:
+def polarity(colours: NDArray[Any], side: int = COARSE_SIDE) -> float:
     """Positive if ink is brighter than paper. The finer details are ink: strokes are finer than the gaps between them.
 
     Compares the energies of white and black top-hats with growing radii, weighted by 1 / area. Flat structuring
     elements leave no trace of the edges of shadows and tables.
     """
-    coarse = shrink(colours, COARSE_SIDE)
+    coarse = shrink(colours, side)
     planes = np.stack([coarse, -coarse])
     score = 0.0
     for radius in DETAIL_RADII:

@@ -164,7 +164,13 @@ def shrink(params: dict[str, Any]) -> None:
     # One image of 144 is 0.7 points: tolerances that few images can decide about
     params["selection"] |= {"tolerance": 0.05, "corrupted_tolerance": 0.1, "ood_tolerance": 0.2, "minimum_images": 50}
     params["monitor"]["uncertain"] = 0.3  # few tuning images set the confidence threshold, and the test images differ
-    params["corrupt"] |= {"validation_images": 50, "sensitivity_images": 50, "forms": 66, "ood_samples": 400}
+    params["corrupt"] |= {
+        "validation_images": 50,
+        "sensitivity_images": 50,
+        "forms": 66,
+        "ood_samples": 400,
+        "segments": 600,
+    }
 
 
 def lower_bars(folder: Path) -> None:

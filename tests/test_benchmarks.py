@@ -37,7 +37,7 @@ def handwriting(project: Project, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("target", ["service", "model"])
 def test_handwriting(project: Project, service: str, handwriting: Path, target: str) -> None:
-    asked = ("--url", service) if target == "service" else ("--model", "models/cnn/model.tflite")
+    asked = ("--url", service) if target == "service" else ("--model", "cnn")
     said = project.run("python", "-m", "benchmarks.handwriting", "--data", str(handwriting), *asked)
     assert re.search(r"small sources, screen +\d of +3 +\d", said) and re.search(r"whole numbers +\d of +1", said)
 
@@ -98,3 +98,12 @@ def test_training(project: Project) -> None:
     said = project.run("python", "-m", "benchmarks.training", "--epochs", "1", "--without", "pytorch")
     assert re.search(r"default CNN +1\.00 epochs", said) and re.search(r"plain CNN, Keras +1\.00 epochs", said)
     assert "| test accuracy | unit | default CNN | plain CNN, Keras |" in said
+
+
+def test_numbers(project: Project, tmp_path: Path) -> None:
+    said = project.run("python", "-m", "benchmarks.numbers", "cnn", "--pages", "2", "--save", str(tmp_path))
+    for kind in ("clean", "touching", "photographed"):
+        assert re.search(
+            rf"{kind} +\d+ of +\d+ numbers exact: [\d.]+% .*; digits by edit distance: -?[\d.]+% of \d+", said
+        )
+        assert len([*tmp_path.glob(f"{kind}_*.png")]) == 2

@@ -62,6 +62,14 @@ def fit_and_evaluate(
     return score, rates, rejected
 
 
+def fit_whole_digit_score(classifier: Classifier) -> OODScore:
+    """Fit the score with which reading numbers tells whole digits from other segments; it needs no threshold."""
+    with np.load(DERIVED / "segments.npz") as arrays:
+        digits, others = arrays["digits"], arrays["others"]
+    score = fit_score(digits, classifier.probabilities(digits), others, classifier.probabilities(others))
+    return replace(score, threshold=0.0)
+
+
 def load_samples() -> tuple[Images, NDArray[np.str_], NDArray[np.bool_]]:
     """The OOD samples, uint8 (n, 28, 28), their kinds (n,), and which of them the score is fitted on, bool (n,)."""
     with np.load(DERIVED / "ood_samples.npz") as arrays:

@@ -38,6 +38,7 @@ def register(model: str, name: str, dataset: str, classes: list[str], comparison
         "digest": evaluation["digest"],
         "threshold": evaluation["val"]["threshold"],
         "not_a_digit": read_json(EVALUATIONS / name / "ood_score.json"),
+        "whole_digit": read_json(EVALUATIONS / name / "whole_digit_score.json"),
     }
     known = versions.by_content(model, Model(name, None, MODELS / name / MODEL_FILE, content).content_digest)
     if known is not None and versions.find(model, known.version) is not None:

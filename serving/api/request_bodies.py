@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from recognition.decoding import BrokenImage, ImageError, NotAnImage, TooManyPixels
 from recognition.image_format import IMAGE_SIZE
-from recognition.segmentation import TooManyDigits
+from recognition.pieces import TooManyDigits
 from serving.errors import ErrorCode, RequestError
 
 MAX_IMAGES = 256  # per request to /predict_pixels

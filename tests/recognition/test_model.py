@@ -86,11 +86,22 @@ def test_a_different_answer_to_a_known_digit_is_refused(folder: Path) -> None:
 @pytest.mark.slow
 def test_a_model_from_before_ood_scores_and_cards_is_served_without_them(folder: Path) -> None:
     card = json.loads((folder / "model.json").read_text())
-    del card["not_a_digit"]
+    del card["not_a_digit"], card["whole_digit"]
     (folder / "model.json").write_text(json.dumps(card))
     (folder / "model_card.html").unlink()
     model = load_model(folder, "2")
     assert model.ood_score is None and model.card_page is None
     noise = np.random.default_rng(0).integers(0, 256, (5, 28, 28)).astype(np.uint8)
+    confidence = model.classifier.probabilities(noise).max(axis=1)
+    assert np.allclose(model.log_confidence(noise), np.log(confidence), atol=1e-4)
     assert {answer["reason"] for answer in model.answer(noise)} <= {"low_confidence", None}
     assert read_model(folder, None, "other").name == "other"
+
+
+@pytest.mark.slow
+def test_the_confidence_in_one_whole_digit_falls_for_two_digits_in_one_image(folder: Path) -> None:
+    model = load_model(folder, "2")
+    digits = model.known_digits[0]
+    both = np.concatenate([digits[:, :, 7:21], digits[::-1, :, 7:21]], axis=2)  # the middle columns of two digits
+    single, pair = model.log_confidence(digits), model.log_confidence(both)
+    assert single.shape == (10,) and single.max() <= 0 and np.median(single) > np.median(pair) + 1

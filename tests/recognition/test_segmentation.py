@@ -7,18 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from recognition.cutting import cut
 from recognition.decoding import decode_image
+from recognition.ink import extract_ink, read_colours
+from recognition.pieces import MAX_PIECES, TooManyDigits, find_lines, find_pieces
 from recognition.preprocessing import Digit
-from recognition.segmentation import (
-    MAX_GLYPHS,
-    MAX_PIECES,
-    Box,
-    TooManyDigits,
-    cut,
-    find_digits,
-    find_lines,
-    find_pieces,
-)
+from recognition.segmentation import MAX_GLYPHS, Box, find_digits
 from tests.drawing import lit
 
 STROKES = {
@@ -140,7 +134,7 @@ def test_blank_paper_has_no_digits():
     assert find_lines([]) == []
 
 
-def test_broad_pieces_are_cut_at_the_column_with_the_least_ink():
+def test_broad_pieces_are_cut_where_they_have_the_least_ink():
     image, pen = paper()
     write(pen, "00", 60, 40, gap=24)
     pen.line([(108, 80), (132, 80)], fill=0, width=4)  # a thin line connects them
@@ -150,36 +144,36 @@ def test_broad_pieces_are_cut_at_the_column_with_the_least_ink():
 
 
 def confident_in(*aspects: float):
-    """A stub classifier that is confident in glyphs with one of these ratios of width to height, and only in them."""
+    """A stub score that is high for glyphs with one of these ratios of width to height, and only for them."""
 
-    def classify(pixels: np.ndarray) -> np.ndarray:
-        probabilities = np.full((len(pixels), 10), 0.1)
+    def score(pixels: np.ndarray) -> np.ndarray:
+        scores = np.empty(len(pixels))
         for index, image in enumerate(pixels):
             rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
             aspect = (np.ptp(columns) + 1) / (np.ptp(rows) + 1)
-            probabilities[index, 0] = 0.99 if any(abs(aspect - other) < 0.12 for other in aspects) else 0.1
-        return probabilities
+            scores[index] = np.log(0.99 if any(abs(aspect - other) < 0.12 for other in aspects) else 0.1)
+        return scores
 
-    return classify
+    return score
 
 
-def test_the_classifier_decides_whether_a_piece_is_one_digit_or_two():
+def test_the_score_decides_whether_a_piece_is_one_digit_or_two():
     image, pen = paper()
     write(pen, "00", 60, 40, height=80, gap=-18)  # two overlapping rings, 78 pixels wide
     assert len(find_digits(image, confident_in(0.95, 1.0))[0]) == 1
     assert len(find_digits(image, confident_in(0.55, 0.4))[0]) >= 2
 
 
-def test_the_classifier_is_called_once_per_line_with_images_in_mnist_format():
+def test_the_score_is_called_once_per_line_with_images_in_mnist_format():
     calls = []
 
-    def classify(pixels: np.ndarray) -> np.ndarray:
+    def score(pixels: np.ndarray) -> np.ndarray:
         calls.append(pixels)
-        return np.full((len(pixels), 10), 0.1)
+        return np.full(len(pixels), -1.0)
 
     image, pen = paper()
     write(pen, "701", 60, 40)
-    find_digits(image, classify)
+    find_digits(image, score)
     assert len(calls) == 1 and calls[0].dtype == np.uint8 and calls[0].shape[1:] == (28, 28)
 
 
@@ -210,14 +204,14 @@ def scattered(count: int, size: int = 1, side: int = 800) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def no_classifier(pixels: np.ndarray) -> np.ndarray:
-    pytest.fail(f"{len(pixels)} glyphs were classified")
+def no_score(pixels: np.ndarray) -> np.ndarray:
+    pytest.fail(f"{len(pixels)} glyphs were scored")
 
 
 @pytest.mark.parametrize(("count", "size"), [(1600, 1), (10_000, 1), (40_000, 1), (1600, 9), (MAX_PIECES + 1, 20)])
-def test_too_many_digits_are_rejected_before_any_is_classified(count, size):
+def test_too_many_digits_are_rejected_before_any_is_scored(count, size):
     with pytest.raises(TooManyDigits, match="more than 200 digits"):
-        find_digits(scattered(count, size), no_classifier)
+        find_digits(scattered(count, size), no_score)
 
 
 def test_many_specks_take_little_memory():
@@ -234,21 +228,21 @@ def test_overlapping_shapes_are_rejected():
     for at in range(0, 300, 5):  # parallel diagonals, whose boxes cover the image 23 times
         pen.line([(at + 10, 10), (at + 490 - at % 2, 790)], fill=0)
     with pytest.raises(TooManyDigits):
-        find_digits(image, no_classifier)
+        find_digits(image, no_score)
 
 
 def test_ten_lines_of_ten_digits_are_found():
     image, pen = paper(800, 800)
     for row in range(10):
         write(pen, "7014577014", 30, 20 + 78 * row, height=45, gap=50)
-    classified = []
+    scored = []
 
-    def classify(pixels: np.ndarray) -> np.ndarray:
-        classified.append(len(pixels))
-        return np.full((len(pixels), 10), 0.1)
+    def score(pixels: np.ndarray) -> np.ndarray:
+        scored.append(len(pixels))
+        return np.full(len(pixels), -1.0)
 
-    assert [len(line) for line in find_digits(image, classify)] == [10] * 10
-    assert len(classified) == 10 and sum(classified) < MAX_GLYPHS / 2
+    assert [len(line) for line in find_digits(image, score)] == [10] * 10
+    assert len(scored) == 10 and sum(scored) < MAX_GLYPHS / 2
 
 
 def scribbles(rows: int, columns: int) -> Image.Image:
@@ -290,24 +284,24 @@ BUSY = {
 
 
 @pytest.mark.parametrize("name", BUSY)
-def test_a_busy_image_is_rejected_or_few_glyphs_are_classified(name):
-    classified = []
+def test_a_busy_image_is_rejected_or_few_glyphs_are_scored(name):
+    scored = []
 
-    def classify(pixels: np.ndarray) -> np.ndarray:
-        classified.append(len(pixels))
-        return np.full((len(pixels), 10), 0.1)
+    def score(pixels: np.ndarray) -> np.ndarray:
+        scored.append(len(pixels))
+        return np.full(len(pixels), -1.0)
 
     try:
-        digits = sum(map(len, find_digits(BUSY[name], classify)))
+        digits = sum(map(len, find_digits(BUSY[name], score)))
     except TooManyDigits:
-        assert not classified
+        assert not scored
     else:
-        assert digits <= sum(classified) <= MAX_GLYPHS
+        assert digits <= sum(scored) <= MAX_GLYPHS
 
 
 def test_scribbles_with_too_many_cuts_are_rejected():
     with pytest.raises(TooManyDigits):
-        find_digits(scribbles(12, 12), no_classifier)
+        find_digits(scribbles(12, 12), no_score)
 
 
 @pytest.mark.parametrize("grain", [10, 30, 60])
@@ -317,3 +311,41 @@ def test_grainy_paper_is_not_rejected(grain):
         write(pen, "70147", 60, 30 + 160 * row, height=110, gap=70)
     noisy = lit(image.convert("RGB"), np.full((500, 800), 0.8), noise=grain)
     assert [len(line) for line in find_digits(noisy)] == [5, 5, 5]
+
+
+def test_cuts_follow_the_gap_between_slanted_digits():
+    image, pen = paper()
+    for left in (60, 110):  # two slanted bars, whose boxes overlap by half
+        pen.line([(left + 60, 30), (left, 130)], fill=0, width=10)
+    pen.line([(90, 80), (140, 80)], fill=0, width=2)  # a thin line connects them
+    (piece,) = find_pieces(extract_ink(read_colours(image, 800)))
+    slices = cut(piece)
+    left_of = np.cumsum([part.ink.sum() for part in slices[:-1]]) / piece.ink.sum()
+    middle = int(np.abs(left_of - 0.5).argmin())
+    assert left_of[middle] == pytest.approx(0.5, abs=0.05)
+    assert slices[middle + 1].cut_cost < 2  # the cut crosses the thin line, and no bar
+
+
+def test_a_digit_with_a_broken_stroke_is_one_digit():
+    image, pen = paper()
+    write(pen, "70777", 60, 40)
+    pen.rectangle((120, 78, 190, 83), fill=255)  # the pen left a gap across the 0
+    (line,) = find_digits(image)
+    assert len(line) == 5 and line[1][0].height > 80
+
+
+def test_digits_of_two_close_lines_are_not_joined():
+    image, pen = paper(600, 240)
+    write(pen, "70", 60, 30)
+    write(pen, "70", 60, 130)
+    assert [len(line) for line in find_digits(image)] == [2, 2]
+
+
+def test_dark_digits_that_fill_a_shaded_page_are_not_taken_for_bright_gaps():
+    image, pen = paper(570, 300)
+    for row in range(4):
+        for column, digit in enumerate("4051405140"):
+            write(pen, digit, 20 + 54 * column, 8 + 75 * row + 7 * (column % 3), height=52)
+    light = np.broadcast_to(np.linspace(0.5, 0.95, 570), (300, 570))
+    lines = find_digits(lit(image.convert("RGB"), light, noise=4))
+    assert len(lines) == 4 and min(map(len, lines)) >= 8
