@@ -8,6 +8,7 @@ PARAMS = ROOT / "params.yaml"
 DATASETS = ROOT / "pipeline" / "data" / "datasets.yaml"
 REFERENCE_MODELS = ROOT / "pipeline" / "training" / "references.yaml"
 
+IMPORTED = ROOT / "data" / "imported"  # datasets of `digits import`
 RAW = ROOT / "data" / "raw"
 SOURCE = RAW / "source.json"
 PREPARED = ROOT / "data" / "prepared"

@@ -38,7 +38,8 @@ def main(
     Returns the exit status: 0 if the service answered all pictures, otherwise 1.
     """
     url, failed = url.rstrip("/"), False
-    table = Table("picture", "digit", "confidence", "model", "note", box=None, header_style="bold", pad_edge=False)
+    classes: list[str] = []
+    table = Table("picture", "prediction", "confidence", "model", "note", box=None, header_style="bold", pad_edge=False)
     with requests.Session() as session:
         session.mount(url, HTTPAdapter(max_retries=RETRIES))
         if key:
@@ -54,7 +55,9 @@ def main(
             if as_json:
                 print(json.dumps({"file": name, **answer}), flush=True)
             else:
-                table.add_row(Text(name, overflow="fold"), *cells(answer))
+                if "error" not in answer and not classes:
+                    classes = session.get(f"{url}/model", timeout=60).json()["classes"]
+                table.add_row(Text(name, overflow="fold"), *cells(answer, classes))
     if not as_json:
         Console(width=None if sys.stdout.isatty() else 200).print(table)
     return 1 if failed else 0
@@ -90,13 +93,13 @@ def predict(session: requests.Session, url: str, model: str, content: bytes) -> 
     return answer
 
 
-def cells(answer: dict[str, Any]) -> tuple[str | Text, ...]:
-    """The table's cells for an answer, after the name of the picture."""
+def cells(answer: dict[str, Any], classes: list[str]) -> tuple[str | Text, ...]:
+    """The table's cells for an answer, after the name of the picture. `classes`: the names of the classes."""
     if "error" in answer:
         return "-", "", "", Text(answer["error"], "red")
     note = f"uncertain: {answer['reason'].replace('_', ' ')}" if answer["uncertain"] else ""
-    digit, model = Text(str(answer["prediction"]), "bold"), f"{answer['model']} {answer['version']}"
-    return digit, f"{answer['confidence']:.2%}", model, Text(note, "yellow")
+    name, model = Text(classes[answer["prediction"]], "bold"), f"{answer['model']} {answer['version']}"
+    return name, f"{answer['confidence']:.2%}", model, Text(note, "yellow")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,14 @@ NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mla
 NOT_COPIED |= {"served", "sweep.db"}
 CHANGING = ("digits.db-", ".coverage")  # files that may disappear while they are copied
 LONGEST = ["test_pipeline.py", "test_references.py", "test_promotion.py"]  # only the first waits for the small project
-LONGEST += ["test_retrain.py", "test_workflows.py", "test_feedback_loop.py", "test_container.py", "test_page_views.py"]
+LONGEST += [
+    "test_tutorial.py",
+    "test_retrain.py",
+    "test_workflows.py",
+    "test_feedback_loop.py",
+    "test_container.py",
+    "test_page_views.py",
+]
 LONGEST += ["test_containerize.py"]
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 

@@ -1,5 +1,6 @@
-"""Commands for models: the champion, training and reports. Each imports its module when it runs."""
+"""Commands for models: datasets, training, the champion, reports. Each imports its module when it runs."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -63,6 +64,25 @@ def mlflow(port: Port = 5000) -> None:
     from pipeline import tracking
 
     tracking.main(port)
+
+
+@app.command("import", epilog="Example: digits import drawings shapes --test-share 0.25")
+@in_project
+def import_dataset(
+    folder: Annotated[Path, typer.Argument(help="A folder with a subfolder of pictures for each class.")],
+    name: Annotated[str, typer.Argument(help="Name of the dataset, for data.dataset in params.yaml.")],
+    test_share: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of the pictures to test on.")] = 0.2,
+    quality_bar: Annotated[
+        float, typer.Option(min=0, max=1, help="Validation accuracy that a model needs to become champion.")
+    ] = 0.9,
+) -> None:
+    """Make a dataset of a folder of pictures.
+
+    Pictures may have any size, and colour. The preprocessing of the service converts them to 28x28 grey pixels. The
+    names of the subfolders are the classes."""
+    from pipeline.data import image_folder
+
+    image_folder.import_folder(folder, name, test_share, quality_bar)
 
 
 @app.command(epilog="Example: digits sweep")

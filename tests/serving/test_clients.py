@@ -145,7 +145,7 @@ def test_the_client_prints_a_table(service: str, pictures: Path) -> None:
     (pictures / "blank.png").write_bytes(blank())
     said, _ = client(str(pictures / "scans"), str(pictures / "blank.png"), "-", "--url", service, content=ones(1))
     header, scan, empty, piped = said.splitlines()
-    assert header.split() == ["picture", "digit", "confidence", "model", "note"]
+    assert header.split() == ["picture", "prediction", "confidence", "model", "note"]
     assert scan.startswith(str(pictures / "scans" / "one.PNG")) and "%" in scan
     assert empty.rstrip().endswith("uncertain: blank") and piped.startswith("- ")
 
