@@ -99,7 +99,8 @@ mlflow: setup ## start the MLflow UI: experiments, runs, model registry (MLFLOW_
 report: setup ## open the comparison report, with the times measured on this machine, in a browser
 	@digits report
 
-docs: .venv/.dev ## render learn/mathematics.md and learn/course.md as PDF
+docs: .venv/.dev ## build the documentation site in site/, and learn/mathematics.md and learn/course.md as PDF
+	@NO_MKDOCS_2_WARNING=1 mkdocs build
 	@python learn/build.py
 
 benchmark-serving: setup .venv/benchmarks/.done ## compare the service's speed with other servers (ARGUMENTS="--rounds 3")
@@ -128,7 +129,7 @@ lock: .venv/.dev ## recompile requirements*.txt from requirements*.in
 	@uv pip compile $(LOCK_OPTIONS) --no-annotate -o serving/requirements.txt serving/requirements.in
 
 clean: ## remove generated files; keeps the registry, the prediction log and the downloaded data
-	@rm -rf models evaluations data/prepared data/derived .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	@rm -rf models evaluations data/prepared data/derived site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	@find reports -type f ! -name metrics.json -delete 2>/dev/null || true
 	@find pipeline serving recognition records learn tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 

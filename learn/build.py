@@ -63,7 +63,15 @@ def find_browser() -> str:
 
 def chapter(markdown: str) -> str:
     """Convert one Markdown file to HTML. Formulas become `.tex` elements, which KaTeX renders later."""
-    formulas: list[str] = []  # the Markdown parser sees placeholders; it would misread the backslashes of formulas
+    text, formulas = hide_formulas(markdown)
+    body = show_formulas(MarkdownIt("commonmark", {"html": True}).enable("table").render(text), formulas)
+    body = EXAMPLE.sub(lambda m: f'<section class="example">{m[0]}</section>', body)
+    return f"<article>{LINK.sub(resolve_local_link, body)}</article>"
+
+
+def hide_formulas(markdown: str) -> tuple[str, list[str]]:
+    """Replace formulas by placeholders, because Markdown changes backslashes. Returns the text and the elements."""
+    formulas: list[str] = []
 
     def placeholder(element: str) -> str:
         formulas.append(element)
@@ -72,11 +80,12 @@ def chapter(markdown: str) -> str:
     text = NUMBERED.sub(lambda m: placeholder(numbered_formula(*m.groups())) + "\n", markdown)
     text = DISPLAY.sub(lambda m: placeholder(f'<div class="tex">{html.escape(m[1].strip())}</div>') + "\n", text)
     text = INLINE.sub(lambda m: placeholder(f'<span class="tex">{html.escape(m[1])}</span>'), text)
-    body = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
-    body = PLACEHOLDER_BLOCK.sub(r"\1", body)
-    body = PLACEHOLDER.sub(lambda m: formulas[int(m[1])], body)
-    body = EXAMPLE.sub(lambda m: f'<section class="example">{m[0]}</section>', body)
-    return f"<article>{LINK.sub(resolve_local_link, body)}</article>"
+    return text, formulas
+
+
+def show_formulas(body: str, formulas: list[str]) -> str:
+    """Replace the placeholders of `hide_formulas` in HTML by the elements of the formulas."""
+    return PLACEHOLDER.sub(lambda m: formulas[int(m[1])], PLACEHOLDER_BLOCK.sub(r"\1", body))
 
 
 def numbered_formula(tex: str, number: str, function: str) -> str:

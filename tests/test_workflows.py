@@ -20,6 +20,8 @@ STAND_IN = (REPOSITORY / "tests" / "command_stand_in.py").read_text()
 NOT_RUN = {  # with the reason
     "bash .ci/run": "runs these tests",
     "make image": "run by tests/test_container.py",
+    "make docs": "run by .ci/run and tests/docs/test_site.py",
+    "sudo apt-get update --quiet && sudo apt-get install --quiet --yes libjs-katex fonts-lmodern": "needs root",
     'git config --global --add safe.directory "$GITHUB_WORKSPACE"': "would change the settings of this machine",
 }
 
@@ -32,7 +34,7 @@ def test_they_are_valid() -> None:
     command = ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", *map(str, FOLDER.glob("*.yml"))]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert set(WORKFLOWS) == {"ci.yml", "retrain.yml"}
+    assert set(WORKFLOWS) == {"ci.yml", "docs.yml", "retrain.yml"}
 
 
 def test_actions_are_pinned_by_commit() -> None:
@@ -43,13 +45,15 @@ def test_actions_are_pinned_by_commit() -> None:
 
 def test_jobs_have_minimal_permissions() -> None:
     assert {name: workflow["permissions"] for name, workflow in WORKFLOWS.items()} == {
-        "ci.yml": {"contents": "read"}, "retrain.yml": {},
+        "ci.yml": {"contents": "read"}, "docs.yml": {}, "retrain.yml": {},
     }  # fmt: skip
     assert {
         name: job["permissions"] for workflow in WORKFLOWS.values() for name, job in workflow["jobs"].items()
         if "permissions" in job
     } == {
         "comment": {"pull-requests": "write"},
+        "build": {"contents": "read", "pages": "read"},
+        "publish": {"pages": "write", "id-token": "write"},
         "retrain": {"contents": "write", "pull-requests": "write", "actions": "read"},
         "image": {"contents": "read", "packages": "write"},
     }  # fmt: skip
@@ -57,7 +61,7 @@ def test_jobs_have_minimal_permissions() -> None:
 
 def test_pull_requests_see_no_secrets_and_only_own_branches_may_write() -> None:
     triggers = {name: set(workflow[True]) for name, workflow in WORKFLOWS.items()}  # YAML 1.1 reads `on` as true
-    assert triggers == {"ci.yml": {"push", "pull_request"}, "retrain.yml": {
+    assert triggers == {"ci.yml": {"push", "pull_request"}, "docs.yml": {"push", "workflow_dispatch"}, "retrain.yml": {
         "schedule", "workflow_dispatch", "repository_dispatch",
     }}  # fmt: skip
     assert "secrets." not in (FOLDER / "ci.yml").read_text()
