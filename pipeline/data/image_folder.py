@@ -15,12 +15,12 @@ import yaml
 from numpy.typing import NDArray
 
 from pipeline.console import PipelineError, progress, say
-from pipeline.data.datasets import Dataset
+from pipeline.data.datasets import Dataset, load_datasets
 from pipeline.data.expectations import describe
 from pipeline.data.idx import RAW_FILES, write_idx
 from pipeline.files import sha256, write_text
 from pipeline.paths import DATASETS, IMPORTED
-from pipeline.settings import parse_settings, read_yaml
+from pipeline.settings import parse_settings
 from recognition.decoding import ImageError, decode_image
 from recognition.image_format import IMAGE_SIZE, SUFFICIENT_SIDE
 from recognition.preprocessing import to_digit
@@ -36,7 +36,7 @@ def import_folder(folder: Path, name: str, test_share: float, quality_bar: float
     the same split. Raises PipelineError, without writing, if a picture cannot be used or another dataset has the name.
     """
     mirror = f"data/imported/{name}/"
-    check_name(name, mirror, read_yaml(datasets))
+    check_name(name, mirror, load_datasets(datasets))
     classes = list_classes(folder)
     images, labels = read_pictures(folder, classes)
     test = is_test(images, test_share)
@@ -69,11 +69,11 @@ def import_folder(folder: Path, name: str, test_share: float, quality_bar: float
     say(f"to use it, set data.dataset: {name} in params.yaml, then run: dvc repro")
 
 
-def check_name(name: str, mirror: str, entries: dict[str, Any]) -> None:
+def check_name(name: str, mirror: str, entries: dict[str, Dataset]) -> None:
     """Raise PipelineError if the name is invalid or belongs to a dataset that was not imported."""
     if not NAME.fullmatch(name):
         raise PipelineError(f"{name!r} is not a dataset name; expected lower-case letters, digits and hyphens")
-    if name in entries and entries[name].get("mirrors") != [mirror]:
+    if name in entries and entries[name].mirrors != [mirror]:
         raise PipelineError(f"datasets.yaml has another dataset named {name}; choose another name")
 
 
