@@ -250,7 +250,7 @@ def test_serving_says_what_to_open_and_ends_with_ctrl_c(project: Project) -> Non
     )
     assert server.stdout is not None
     lines = iter(server.stdout.readline, "")
-    assert any(f"Draw a digit at http://localhost:{port}" in line for line in lines)
+    assert any(f"Open http://localhost:{port} " in line for line in lines)
     answer = requests.get(f"http://127.0.0.1:{port}/model", timeout=10)
     assert answer.json()["dataset"] == "optdigits"
     refused = project.run(*command, status=1)

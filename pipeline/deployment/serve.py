@@ -37,7 +37,7 @@ def main(host: str = "127.0.0.1", port: Annotated[int, typer.Option(min=1, max=6
     try:
         wait_until_ready(server, f"http://{'127.0.0.1' if host in ALL_INTERFACES else host}:{port}")
         name = "localhost" if host in ("127.0.0.1", *ALL_INTERFACES) else host
-        say(f"\n  Draw a digit at http://{name}:{port}   (Ctrl-C stops)\n  {describe_access(host)}\n")
+        say(f"\n  Open http://{name}:{port}   (Ctrl-C stops)\n  {describe_access(host)}\n")
         server.wait()
     except KeyboardInterrupt:
         say("\nstopping")
