@@ -15,17 +15,16 @@ def main() -> None:
     comparison = read_json(REPORTS / "comparison.json")
     dataset_name, ranking = comparison["dataset"], comparison["selection"]["ranking"]
     dataset, model = load_dataset(dataset_name), registered_model(dataset_name)
-    versions = {name: register(model, name, dataset_name, dataset.classes, comparison) for name in ranking}
-    client, findings, good = tracking.connect(), {}, []
-    for name, version in versions.items():
+    client, versions, findings, good = tracking.connect(), {}, {}, []
+    for name in ranking:
         accuracy, bar = comparison["models"][name]["val"]["accuracy"], dataset.bar(name)
         side = "above" if accuracy >= bar else "below"
         findings[name] = f"{side} the quality bar: validation accuracy {accuracy:.2%}, bar {bar:.2%}"
-        client.set_model_version_tag(model, version.version, "quality", findings[name])
+        versions[name] = register(model, name, dataset_name, dataset.classes, comparison, findings[name])
         if accuracy >= bar:
             good.append(name)
-            client.set_registered_model_alias(model, name, version.version)
-        say(f"{name}: version {version.version}, {findings[name]}")
+            client.set_registered_model_alias(model, name, versions[name].version)
+        say(f"{name}: version {versions[name].version}, {findings[name]}")
     outcome = promote_winner(model, [str(versions[name].version) for name in good])
     record = {
         "dataset": dataset_name,

@@ -9,10 +9,10 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import sqlalchemy as sql
 import typer
@@ -25,6 +25,24 @@ from records import database
 if TYPE_CHECKING:
     import mlflow
     from mlflow.tracking import MlflowClient
+
+NOTE: Final = "mlflow.note.content"  # the tag that MLflow's UI shows as the description of an experiment or a run
+KIND: Final = "mlflow.experimentKind"
+TRAINING: Final = "custom_model_development"  # the UI opens experiments of this kind on their runs
+NO_STEP: Final = -1  # of a logged model, to which MLflow copies the run's metrics of this step, also of the system
+ABOUT_TRAININGS: Final = """\
+Models trained on this dataset. Each run has a note with its result.
+
+| run | started by |
+|---|---|
+| the name of an entry under `models:` in params.yaml | `dvc repro`, `digits retrain`, `dvc exp run` |
+| `sweep-NAME`, with a `trial-N` for each trial | `digits sweep` |
+| the name of a published model | `digits references` |
+| `mlp-from-scratch` | `python -m learn.from_scratch` |
+
+The group of a metric is the part of its name before `/`. Metrics without a group are of single epochs; `val_` means the
+tuning images. *Models* compares the registered models, which have the names of their entries.
+"""
 
 
 def tracking_uri() -> str:
@@ -96,24 +114,35 @@ def open_database() -> sql.Engine:
         raise PipelineError(without_password(f"the database of DIGITS_DATABASE_URL cannot be used: {reason}")) from None
 
 
-def experiment_id(name: str) -> str:
-    """Returns the id of an experiment, and creates it if it is missing. The embedded store uses `mlartifacts/`."""
-    client = connect()
-    if found := client.get_experiment_by_name(name):
-        return str(found.experiment_id)
-    embedded = tracking_uri().startswith("sqlite:")
-    return str(client.create_experiment(name, (checkout() / "mlartifacts").as_uri() if embedded else None))
+def experiment_id(name: str, about: str = ABOUT_TRAININGS) -> str:
+    """Returns the id of an experiment, and creates it if it is missing. The embedded store uses `mlartifacts/`.
+
+    `about`: the description, in Markdown, of an experiment that has none.
+    """
+    client, tags = connect(), {KIND: TRAINING, NOTE: about}
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        embedded = tracking_uri().startswith("sqlite:")
+        return str(client.create_experiment(name, (checkout() / "mlartifacts").as_uri() if embedded else None, tags))
+    for key, value in tags.items():
+        if key not in found.tags:  # of an earlier release
+            client.set_experiment_tag(found.experiment_id, key, value)
+    return str(found.experiment_id)
 
 
 @contextmanager
-def run(experiment: str, name: str, tags: dict[str, str]) -> Iterator["mlflow.ActiveRun"]:
-    """Start a run with tags, the git commit and system metrics. It is marked as failed if the block raises."""
+def run(
+    experiment: str, name: str, tags: dict[str, str], note: str, about: str = ABOUT_TRAININGS
+) -> Iterator["mlflow.ActiveRun"]:
+    """Start a run with tags, the git commit and system metrics. It is marked as failed if the block raises.
+
+    `note` describes the run, `about` its experiment, both in Markdown.
+    """
     import mlflow
 
-    identity = experiment_id(experiment)
-    with mlflow.start_run(
-        experiment_id=identity, run_name=name, tags={"git_commit": git_commit(), **tags}, log_system_metrics=True
-    ) as active:
+    tags = {"git_commit": git_commit(), **tags, NOTE: note}
+    identity = experiment_id(experiment, about)
+    with mlflow.start_run(experiment_id=identity, run_name=name, tags=tags, log_system_metrics=True) as active:
         yield active
 
 
@@ -127,8 +156,18 @@ def run_exists(run_id: str) -> bool:
         return False
 
 
+def grouped(group: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics as `group/name`: MLflow's UI charts those of a group together."""
+    return {f"{group}/{name}": value for name, value in metrics.items()}
+
+
+def page(path: str) -> str:
+    """The address of a page in MLflow's UI, which shows pages for language models unless a user or address selects."""
+    return f"#/{path}?workflowType=machine_learning"
+
+
 def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves of a nested mapping by dotted path, the parameter names of DVC and MLflow."""
+    """Leaves of a nested mapping by dotted path, the parameter names in MLflow."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         path = f"{prefix}.{key}" if prefix else key
@@ -152,8 +191,11 @@ def git_commit() -> str:
 
 def main(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """Start the MLflow UI."""
-    connect()
-    say(f"\n  MLflow at http://localhost:{port}   (Ctrl-C stops)\n")
+    client, url = connect(), f"http://localhost:{port}"
+    say(f"\n  MLflow at {url}   (Ctrl-C stops)")
+    for found in client.search_experiments(filter_string=f"tags.`{KIND}` = '{TRAINING}'", order_by=["name"]):
+        say(f"  {found.name}: {url}/{page(f'experiments/{found.experiment_id}')}")
+    say("")
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # saves an unused process with 240 MB
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     os.execv(command[0], [*command, "--backend-store-uri", tracking_uri()])  # noqa: S606

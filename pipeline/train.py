@@ -38,7 +38,8 @@ def main(name: str) -> None:
     classes = len(load_dataset(train.dataset).classes)
     digests = {"train": train.digest(), "tune": tune.digest(), "calibration": calibration.digest()}
     tags = {"model": name, "dataset": train.dataset, "data_digest": digests["train"]}
-    with tracking.run(train.dataset, name, tags) as run:
+    note = f"Training of `{name}`. The stage `register` adds its evaluation."
+    with tracking.run(train.dataset, name, tags, note) as run:
         with measured_seconds() as seconds:
             network, history = fit(name, settings, classes, train, tune)
         logits = network.predict(calibration.images.astype(np.float32) / 255, batch_size=500, verbose=0)
@@ -62,8 +63,7 @@ def main(name: str) -> None:
         # Not a DVC output, because it differs between two runs; the digest names the model that it belongs to
         measured = {"digest": sha256(folder / "model.tflite"), "run_id": run.info.run_id, **seconds}
         write_json(folder / "run.json", measured)
-        parameters = tracking.flatten(settings.model_dump(), f"models.{name}")
-        log_to_mlflow(name, parameters, model, history, record, seconds, train, folder)
+        log_to_mlflow(name, tracking.flatten(settings.model_dump()), model, history, record, seconds, train, folder)
     say(
         f"{name}: {history.val_accuracy.iloc[-1]:.2%} of {len(tune.labels):,} tuning images correct after "
         f"{len(history)} epochs, {record['parameters']:,} parameters, exported as {export_record['format']}"
@@ -85,8 +85,8 @@ def log_to_mlflow(
 
     logged = ("parameters", "multiply_adds", "device", "precision", "temperature")
     figures = {key: record[key] for key in logged}
-    mlflow.log_params({**parameters, "data.dataset": train.dataset, **figures})
-    mlflow.log_metrics(seconds)
+    mlflow.log_params({**parameters, "data.dataset": train.dataset, **figures})  # the precision that "auto" selected
+    mlflow.log_metrics(tracking.grouped("cost", seconds))
     mlflow.log_dict(record, "training.json")
     data = mlflow.data.from_numpy(train.images, targets=train.labels, name=train.dataset, digest=train.digest()[:32])
     mlflow.log_input(data, context="training")
@@ -98,7 +98,9 @@ def log_to_mlflow(
     image = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE), np.float32)
     signature = mlflow.models.infer_signature(image, model.predict(image, verbose=0))
     requirements = [f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}"]
-    mlflow.keras.log_model(model, name="keras", signature=signature, pip_requirements=requirements)
+    mlflow.keras.log_model(
+        model, name=f"{name}-keras", step=tracking.NO_STEP, signature=signature, pip_requirements=requirements
+    )
 
 
 if __name__ == "__main__":

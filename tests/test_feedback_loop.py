@@ -287,9 +287,12 @@ def test_the_exit_status_of_the_monitor(
         "from pipeline.tracking import connect; c = connect(); "
         f"e = c.get_experiment_by_name('{report['dataset']}-monitor'); "
         "r = c.search_runs([e.experiment_id])[0]; print(r.data.metrics['status'], r.data.tags['status'], "
-        "sorted(f.path for f in c.list_artifacts(r.info.run_id)))"
+        "sorted(f.path for f in c.list_artifacts(r.info.run_id)), r.data.tags['mlflow.note.content'], "
+        "e.tags['mlflow.note.content'])"
     )
-    assert re.search(r"1\.0 drift \['\w+-v\d+\.svg', 'monitor\.json'\]", project.run("python", "-c", code))
+    tracked = project.run("python", "-c", code)
+    assert re.search(r"1\.0 drift \['\w+-v\d+\.svg', 'monitor\.json'\] \*\*drift\*\*: 600 pictures since", tracked)
+    assert f"- {report['alarms'][0]}" in tracked and "Reports of `digits monitor`" in tracked
     away = "postgresql://me:secret-word@127.0.0.1:9/digits"
     failed = project.run(*monitor, status=1, DIGITS_DATABASE_URL=away)
     assert "cannot be used" in failed and "secret-word" not in failed

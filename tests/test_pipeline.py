@@ -104,6 +104,11 @@ print(json.dumps({
     "metrics": run.data.metrics, "artifacts": sorted(artifacts), "inputs": len(run.inputs.dataset_inputs),
     "models": [m.name for m in client.search_logged_models([run.info.experiment_id])],
     "aliases": client.get_registered_model("optdigits-classifier").aliases,
+    "experiment_tags": client.get_experiment(run.info.experiment_id).tags,
+    "versions": {v.tags["name"]: [v.description, sorted(v.tags), client.get_run(v.run_id).data.tags, {
+        m.key: m.value for m in client.get_logged_model(v.source.removeprefix("models:/")).metrics}]
+        for v in client.search_model_versions("name='optdigits-classifier'")},
+    "described": client.get_registered_model("optdigits-classifier").description,
     "report": [a.path for a in client.list_artifacts(
         client.get_model_version_by_alias("optdigits-classifier", "champion").run_id, "report")],
 }))
@@ -112,18 +117,30 @@ print(json.dumps({
     assert run["experiment"] == "optdigits" and run["status"] == "FINISHED"
     assert run["tags"]["git_commit"] == project.git("rev-parse", "HEAD")
     assert len(run["tags"]["data_digest"]) == 64
-    assert run["params"]["models.cnn.optimizer.learning_rate"] == "0.005"
-    assert run["epochs"] == 2 and {"test.accuracy", "robustness.mean_error"} <= set(run["metrics"])
-    assert {"cpu_seconds", "wall_seconds", "latency_median_us", "latency_p99_us"} <= set(run["metrics"])
+    assert run["params"]["optimizer.learning_rate"] == "0.005"
+    assert run["epochs"] == 2 and {"test/accuracy", "robustness/mean_error"} <= set(run["metrics"])
+    costs = ("cpu_seconds", "wall_seconds", "latency_median_us", "latency_p99_us")
+    assert {f"cost/{name}" for name in costs} <= set(run["metrics"])
     assert {"learning_curves.png", "model_summary.txt", "training.json", "model_files/model.keras",
             "model_files/model.tflite", "model_files/run.json", "evaluation/evaluation.json",
             "evaluation/latency.json", "report/comparison.html", "report/charts", "report/model_card.md",
             "report/model_card.html",
             "report/metrics.json"} <= set(run["artifacts"])  # fmt: skip
-    assert run["inputs"] == 1 and sorted(run["models"]) == ["keras", "keras", "served", "served"]
+    assert run["inputs"] == 1 and sorted(run["models"]) == ["cnn", "cnn-keras", "mlp", "mlp-keras"]
     assert {"report/comparison.html", "report/comparison.md"} <= set(run["report"])
     assert set(run["aliases"]) == {"champion", "mlp", "cnn"}
     assert run["measured"] == [2, 2]  # median and 99th percentile
+    assert run["experiment_tags"]["mlflow.experimentKind"] == "custom_model_development"
+    assert run["experiment_tags"]["mlflow.note.content"].startswith("Models trained on this dataset.")
+    assert run["described"].startswith("**Champion: [version ")
+    for name, (description, tags, run_tags, metrics) in run["versions"].items():
+        test = read_json(project.folder / "reports" / name / "metrics.json")["test"]
+        interval = f"(95% interval {test['accuracy_low']:.2%} to {test['accuracy_high']:.2%})"
+        assert description.startswith(f"{name}: test accuracy {test['accuracy']:.2%} {interval}, above the quality bar")
+        assert f"Training of `{name}` on " in run_tags["mlflow.note.content"]
+        assert interval in run_tags["mlflow.note.content"] and "model_card.html" in run_tags["mlflow.note.content"]
+        assert len(tags) <= 5  # and those of later events
+        assert metrics["test/accuracy"] == test["accuracy"] and not any(key.startswith("system/") for key in metrics)
 
 
 def test_the_champion_loads_anywhere_without_tensorflow(project: Project, tmp_path: Path) -> None:

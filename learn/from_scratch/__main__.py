@@ -32,7 +32,8 @@ def main(
     hidden = hidden or [256]
     training, validation, test = (load_split(name) for name in ("train", "val", "test"))
     tags = {"model": "mlp-from-scratch", "dataset": training.dataset, "data_digest": training.digest()}
-    with tracking.run(training.dataset, "mlp-from-scratch", tags):
+    note = "Multilayer perceptron in NumPy only (`python -m learn.from_scratch`)."
+    with tracking.run(training.dataset, "mlp-from-scratch", tags, note):
         mlflow.log_params(
             {
                 "hidden": tuple(hidden),
@@ -48,7 +49,7 @@ def main(
         with threadpool_limits(1):  # these matrices are too small to benefit from more threads
             network = fit(network, training, validation, epochs, batch_size, learning_rate, rng)
             loss, accuracy = evaluate(network, features(test), test.labels)
-        mlflow.log_metrics({"test_loss": loss, "test_accuracy": accuracy, "cpu_seconds": time.process_time()})
+        mlflow.log_metrics({"test/loss": loss, "test/accuracy": accuracy, "cost/cpu_seconds": time.process_time()})
     say(
         f"from scratch: test accuracy {accuracy:.2%} ({len(test.labels):,} images), "
         f"{time.process_time():.0f} CPU seconds in total"

@@ -29,6 +29,10 @@ from records import database
 
 AS_TRAINED, DRIFT, TOO_LITTLE = range(3)  # the result, as stored in the database and in monitor.json
 STATUS_TEXTS = ("as in training", "drift", "too little data")
+ABOUT_MONITORING = """\
+Reports of `digits monitor`: the requests to the service, compared with the references of the versions that answered.
+The metric `status` is 0 (as in training), 1 (drift) or 2 (too little data); `monitor.json` has all findings.
+"""
 EXIT_STATUSES = (0, 10, 11)  # not 1 and 2, with which errors and wrong usage end: an error must not look like drift
 
 
@@ -154,8 +158,10 @@ def log_report(report: dict[str, Any], plots: dict[str, str]) -> None:
     import mlflow
 
     tags = {"status": STATUS_TEXTS[report["status"]], "dataset": report["dataset"]}
-    effects = {f"{row['name']}.{row['measure'].replace(' ', '_')}": row["effect"] for row in report["figures"]}
-    with tracking.run(f"{report['dataset']}-monitor", f"monitor {report['time']}", tags):
+    effects = {f"{row['name']}/{row['measure'].replace(' ', '_')}": row["effect"] for row in report["figures"]}
+    found = f"**{tags['status']}**: {report['pictures']:,} pictures since {report['since']}"
+    note = "\n- ".join([f"{found}\n", *report["alarms"][:10]])
+    with tracking.run(f"{report['dataset']}-monitor", f"monitor {report['time']}", tags, note, ABOUT_MONITORING):
         mlflow.log_metrics({"status": report["status"], "pictures": report["pictures"], **effects})
         mlflow.log_dict(report, "monitor.json")
         for name, plot in plots.items():

@@ -12,7 +12,7 @@ import sqlalchemy as sql
 
 from pipeline import tracking
 from pipeline.console import PipelineError
-from pipeline.registry import versions
+from pipeline.registry import descriptions, versions
 from recognition.model import Model
 from records import promotions
 from records.promotions import Entry
@@ -32,6 +32,7 @@ def champion_state(engine: sql.Engine, model: str) -> ChampionState:
     """The current champion, after applying a change that an interrupted process left pending."""
     with promotions.exclusive(engine):
         apply_pending_change(engine, model)
+        describe(engine, model)
         current = versions.by_alias(model, versions.CHAMPION)
         return ChampionState(str(current.version) if current else None, promotions.revision(engine, model))
 
@@ -54,6 +55,7 @@ def change(
                 f"({winner['reason']}); this command changed nothing: see make champions and decide again"
             ) from None
         apply_pending_change(engine, model, just_written=True)
+        describe(engine, model)
 
 
 def identity(model: str, chosen: Model) -> str | None:
@@ -93,6 +95,22 @@ def apply_pending_change(engine: sql.Engine, model: str, just_written: bool = Fa
     client.set_registered_model_alias(model, versions.CHAMPION, version.version)
     tag(model, version.version, row["event"], f"{'forced: ' if row['forced'] else ''}{row['reason']}")
     client.set_model_version_tag(model, version.version, "changed", time)  # last: marks the change as applied
+
+
+def describe(engine: sql.Engine, model: str) -> None:
+    """Write who is champion, since when and why, into the description of the registered model."""
+    registered = versions.registered(model)
+    if registered is None:
+        return
+    current, previous = (versions.by_alias(model, alias) for alias in (versions.CHAMPION, versions.PREVIOUS))
+    changes = [row for row in promotions.history(engine, model) if row["revision"] is not None]
+    last = changes[-1] if changes else {}
+    champion = (str(current.version), versions.identity(current)) if current else None
+    if champion != (last.get("version"), last.get("digest")):
+        last = {}  # the history is of another store, or a user moved the alias
+    text = descriptions.describe_model(model, current, previous and str(previous.version), last)
+    if registered.description != text:
+        tracking.connect().update_registered_model(model, text)
 
 
 def tag(model: str, version: str, event: str, reason: str) -> None:

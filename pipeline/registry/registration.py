@@ -11,7 +11,7 @@ from markupsafe import Markup
 from pipeline import tracking
 from pipeline.files import read_json, write_json, write_text
 from pipeline.paths import EVALUATIONS, MODELS, REPORTS, ROOT
-from pipeline.registry import versions
+from pipeline.registry import descriptions, versions
 from pipeline.reporting.measurements import comparison_page, read_latency, read_run, with_measurements
 from pipeline.reporting.rendering import render
 from recognition.image_format import IMAGE_SIZE
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 LOGGED_METRICS = ("test", "val", "robustness", "corrupted", "forms", "out_of_distribution")  # groups of metrics.json
 
 
-def register(model: str, name: str, dataset: str, classes: list[str], comparison: dict[str, Any]) -> "ModelVersion":
+def register(
+    model: str, name: str, dataset: str, classes: list[str], comparison: dict[str, Any], quality: str
+) -> "ModelVersion":
     """The version with the content of the evaluated model: an existing one whose files are intact, or a new one.
 
-    `comparison`: the content of reports/comparison.json.
+    Describes it and its run in MLflow. `comparison`: the content of reports/comparison.json; `quality`: on which side
+    of the quality bar the model is.
     """
     evaluation = comparison["models"][name]
     record, run_id = read_json(MODELS / name / "training.json"), read_run(name).get("run_id", "")
@@ -40,22 +43,31 @@ def register(model: str, name: str, dataset: str, classes: list[str], comparison
         "not_a_digit": read_json(EVALUATIONS / name / "ood_score.json"),
         "whole_digit": read_json(EVALUATIONS / name / "whole_digit_score.json"),
     }
-    known = versions.by_content(model, Model(name, None, MODELS / name / MODEL_FILE, content).content_digest)
-    if known is not None and versions.find(model, known.version) is not None:
-        return known
-    if not tracking.run_exists(run_id):
-        run_id = recreate_run(name, dataset, record, run_id)
-    card = {
-        **content,
-        "run_id": run_id,
-        "commit": tracking.connect().get_run(run_id).data.tags["git_commit"],
-        "data_digest": record["data_digest"],
-        "metrics": {split: evaluation[split] for split in ("test", "val")},
-        "cost": evaluation["cost"],
-        "split": record["split"],
-    }
-    log_evaluation(run_id, name, evaluation)
-    return create_version(model, card)
+    client = tracking.connect()
+    version = versions.by_content(model, Model(name, None, MODELS / name / MODEL_FILE, content).content_digest)
+    if version is None or versions.find(model, version.version) is None:
+        if not tracking.run_exists(run_id):
+            run_id = recreate_run(name, dataset, record, run_id)
+        run = client.get_run(run_id)
+        card = {
+            **content,
+            "run_id": run_id,
+            "commit": run.data.tags["git_commit"],
+            "data_digest": record["data_digest"],
+            "metrics": {split: evaluation[split] for split in ("test", "val")},
+            "cost": evaluation["cost"],
+            "split": record["split"],
+        }
+        log_reports(run_id, name)
+        version = create_version(model, card, metrics_of(name, evaluation))
+        client.set_terminated(run_id, end_time=run.info.end_time)  # the duration in the UI is that of the training
+    experiment = tracking.experiment_id(dataset)
+    for trained in filter(tracking.run_exists, {run_id, version.run_id}):  # two runs may train the same model
+        note = descriptions.describe_run(name, evaluation, comparison["title"], version, experiment)
+        client.set_tag(trained, tracking.NOTE, note)
+    card_in_short = descriptions.describe_version(name, evaluation, quality, experiment, version.run_id)
+    client.update_model_version(model, version.version, card_in_short)
+    return version
 
 
 def recreate_run(name: str, dataset: str, record: dict[str, Any], run_id: str) -> str:
@@ -71,23 +83,28 @@ def recreate_run(name: str, dataset: str, record: dict[str, Any], run_id: str) -
         "data_digest": record["data_digest"]["train"],
         "recreated_from": run_id or "DVC's cache",
     }
-    with tracking.run(dataset, name, tags) as run:
+    with tracking.run(dataset, name, tags, f"Training of `{name}`, recreated from its files.") as run:
         for file in sorted((MODELS / name).iterdir()):
             if file.name != "run.json":  # of the missing run
                 mlflow.log_artifact(str(file), "model_files")
         return str(run.info.run_id)
 
 
-def log_evaluation(run_id: str, name: str, evaluation: dict[str, Any]) -> None:
-    """Log the metrics, costs and report files of an evaluation to the model's run."""
+def metrics_of(name: str, evaluation: dict[str, Any]) -> dict[str, float]:
+    """All metrics and costs of an evaluation, by group. MLflow's UI charts them in this order."""
+    metrics: dict[str, float] = {}
+    for group in LOGGED_METRICS:
+        metrics |= tracking.grouped(group, evaluation.get(group, {}))  # "forms": for digits only
+    costs = {key: value for key, value in evaluation["cost"].items() if isinstance(value, int | float)}
+    return metrics | tracking.grouped("cost", costs | read_latency(name))
+
+
+def log_reports(run_id: str, name: str) -> None:
+    """Log the files of an evaluation to the model's run."""
     import mlflow
 
+    latency = read_latency(name)
     with mlflow.start_run(run_id=run_id):
-        groups = [group for group in LOGGED_METRICS if group in evaluation]  # "forms": for digits only
-        metrics = {f"{group}.{key}": value for group in groups for key, value in evaluation[group].items()}
-        costs = {key: value for key, value in evaluation["cost"].items() if isinstance(value, int | float)}
-        latency = read_latency(name)
-        mlflow.log_metrics(metrics | costs | latency)
         for file in sorted((EVALUATIONS / name).iterdir()):
             if latency or file.name != "latency.json":  # of another model
                 mlflow.log_artifact(str(file), "evaluation")
@@ -98,8 +115,11 @@ def log_evaluation(run_id: str, name: str, evaluation: dict[str, Any]) -> None:
         mlflow.log_text(with_measurements(card_page(name), [name]), "report/model_card.html")
 
 
-def create_version(model: str, card: dict[str, Any]) -> "ModelVersion":
-    """Log `models/NAME` as a pyfunc to its run, with `card` as its model.json, and create a version of `model`."""
+def create_version(model: str, card: dict[str, Any], metrics: dict[str, float]) -> "ModelVersion":
+    """Log `models/NAME` as a pyfunc to its run, with `card` as its model.json, and create a version of `model`.
+
+    The metrics are those of the logged model, which MLflow's UI charts and compares, and of its run.
+    """
     import ai_edge_litert
     import mlflow
     import numpy as np
@@ -108,19 +128,7 @@ def create_version(model: str, card: dict[str, Any]) -> "ModelVersion":
 
     name, run_id = card["name"], card["run_id"]
     content_digest = Model(name, None, MODELS / name / MODEL_FILE, card).content_digest
-    metrics = {
-        f"{split}.{key}": str(value) for split in card["metrics"] for key, value in card["metrics"][split].items()
-    }
-    tags = {
-        "name": name,
-        "digest": card["digest"],
-        "content_digest": content_digest,
-        "run_id": run_id,
-        "git_commit": card["commit"],
-        "data_digest": card["data_digest"]["train"],
-        **metrics,
-        **{f"cost.{key}": str(card["cost"][key]) for key in ("multiply_adds", "bytes")},
-    }
+    tags = {"name": name, "digest": card["digest"], "content_digest": content_digest}
     with tempfile.TemporaryDirectory() as staging:
         served, code = Path(staging, "served"), Path(staging, "recognition")
         served.mkdir()
@@ -133,7 +141,8 @@ def create_version(model: str, card: dict[str, Any]) -> "ModelVersion":
         shutil.copytree(ROOT / "recognition", code, ignore=shutil.ignore_patterns("__pycache__"))
         with mlflow.start_run(run_id=run_id), hide_native_output():  # hides warnings and the progress of MLflow
             logged = mlflow.pyfunc.log_model(
-                name="served",
+                name=name,
+                step=tracking.NO_STEP,
                 python_model=str(ROOT / "pipeline" / "registry" / "pyfunc.py"),
                 artifacts={"model": str(served)},
                 code_paths=[str(code)],
@@ -147,6 +156,7 @@ def create_version(model: str, card: dict[str, Any]) -> "ModelVersion":
                     outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(card["classes"])))]),
                 ),
             )
+            mlflow.log_metrics(metrics, model_id=logged.model_id)
             return mlflow.register_model(logged.model_uri, model, tags=tags)
 
 

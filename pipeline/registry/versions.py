@@ -9,7 +9,7 @@ from pipeline.params import load_params
 from recognition.model import DamagedModel, Model, load_model
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
@@ -31,6 +31,11 @@ def identity(version: "ModelVersion") -> str | None:
     """The digest that identifies a version in the promotion history: of its content; in early versions, of its file."""
     digest: str | None = version.tags.get("content_digest", version.tags.get("digest"))
     return digest
+
+
+def registered(model: str) -> "RegisteredModel | None":
+    """The registered model, None if it has no version yet."""
+    return _or_none("get_registered_model", model)
 
 
 def by_alias(model: str, alias: str) -> "ModelVersion | None":

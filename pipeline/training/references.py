@@ -122,8 +122,10 @@ def train(name: str, settings: Reference, params: Params, dataset: str, quick: b
     if quick:
         settings = settings.model_copy(update={"epochs": 1, "batch_size": 32})
         training = Split(dataset, training.images[:QUICK_IMAGES], training.labels[:QUICK_IMAGES])
-    with tracking.run(dataset, name, {"reference": name, "dataset": dataset, "data_digest": training.digest()}):
-        mlflow.log_params(tracking.flatten(settings.model_dump(), "reference"))
+    tags = {"reference": name, "dataset": dataset, "data_digest": training.digest()}
+    note = f"Published model: {settings.described}. Published test accuracy: {settings.stated}."
+    with tracking.run(dataset, name, tags, note):
+        mlflow.log_params(tracking.flatten(settings.model_dump()))
         with measured_seconds() as seconds:
             network, _ = fit(name, settings, len(load_dataset(dataset).classes), training, val)
         litert, _ = export(with_probabilities(network, 1.0), val, params.export)
@@ -135,7 +137,7 @@ def train(name: str, settings: Reference, params: Params, dataset: str, quick: b
             "multiply_adds": multiply_adds(network),
             "bytes": len(litert),
         }
-        mlflow.log_metrics({**costs, "test.accuracy": accuracy})
+        mlflow.log_metrics(tracking.grouped("cost", costs) | {"test/accuracy": accuracy})
     say(f"{name}: {accuracy:.2%} of {len(test_labels):,} test images correct (published: {settings.stated})")
     keras.backend.clear_session()
     described = settings.model_dump(include={"described", "open", "stated"})

@@ -77,7 +77,8 @@ def parent_run(study: optuna.Study, dataset: str, params: Params) -> str:
         if run_id and tracking.run_exists(run_id):
             return str(run_id)
         tags = {"sweep": study.study_name, "dataset": dataset}
-        with tracking.run(dataset, f"sweep-{params.sweep.model}", tags) as run:
+        note = f"Search of hyperparameters of `{params.sweep.model}`; the best profile and a chart are artifacts."
+        with tracking.run(dataset, f"sweep-{params.sweep.model}", tags, note) as run:
             study.set_user_attr("run_id", run.info.run_id)
             return str(run.info.run_id)
 
@@ -107,8 +108,9 @@ def run_trial(trial: Trial, parent: str, params: Params, train: Split, val: Spli
 
     keras.backend.clear_session()
     tags = {"mlflow.parentRunId": parent, "sweep": trial.study.study_name, "dataset": train.dataset}
-    with tracking.run(train.dataset, f"trial-{trial.number}", tags), suppress(optuna.TrialPruned):
-        mlflow.log_params(tracking.flatten(settings, f"models.{name}"))
+    note = f"Trial of a search of hyperparameters: {json.dumps(trial.params)}"
+    with tracking.run(train.dataset, f"trial-{trial.number}", tags, note), suppress(optuna.TrialPruned):
+        mlflow.log_params(tracking.flatten(settings))
         _, history = fit(name, model, len(load_dataset(train.dataset).classes), train, val, [Prune()])
     if history is None:
         raise optuna.TrialPruned

@@ -53,7 +53,7 @@ def test_command_trains_and_tracks_the_run(prepared, capsys):
     assert re.search(r"test accuracy 9\d\.\d\d%|test accuracy 100\.00%", output)
     assert "(200 images)" in output
     (run,) = mlflow.search_runs(experiment_names=["bars"], output_format="list")
-    assert run.data.metrics["test_accuracy"] > 0.9
+    assert run.data.metrics["test/accuracy"] > 0.9
     assert run.data.params["hidden"] == "(16,)"
     assert run.data.tags["model"] == "mlp-from-scratch"
     history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "val_accuracy")

@@ -1,5 +1,6 @@
 """Which store is used, from wherever a stage runs."""
 
+import os
 import subprocess
 import sys
 import time
@@ -35,6 +36,29 @@ def own_store_afterwards() -> Iterator[None]:
 
     mlflow.set_tracking_uri(None)
     mlflow.set_registry_uri(None)
+
+
+def test_an_experiment_is_of_the_kind_for_training_and_is_described_also_one_of_an_earlier_release(
+    monkeypatch, tmp_path: Path, own_store_afterwards: None, capsys
+) -> None:
+    monkeypatch.setattr(tracking, "checkout", lambda: tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    client = tracking.connect()
+    client.create_experiment("mnist")
+    for name in ("mnist", "mnist-monitor"):
+        experiment = client.get_experiment(tracking.experiment_id(name, f"about {name}"))
+        assert experiment.name == name
+        assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+        assert experiment.tags["mlflow.note.content"] == f"about {name}"
+    client.set_experiment_tag("1", "mlflow.note.content", "a user's own words")
+    with tracking.run("mnist", "cnn", {"model": "cnn"}, "a note", "about") as run:
+        assert client.get_run(run.info.run_id).data.tags["mlflow.note.content"] == "a note"
+    assert client.get_experiment("1").tags["mlflow.note.content"] == "a user's own words"
+    monkeypatch.setattr(os, "execv", lambda *command: None)
+    tracking.main(port=5001)
+    address = "http://localhost:5001/#/experiments/{}?workflowType=machine_learning"
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert f"mnist: {address.format(1)}" in lines and f"mnist-monitor: {address.format(2)}" in lines
 
 
 def test_a_store_that_cannot_be_used_is_named_without_its_password(

@@ -53,7 +53,7 @@ LOG_REPORT = """
 import mlflow
 from pipeline import tracking
 for deleted in (False, True):
-    with tracking.run("optdigits-monitor", "monitor", {}) as run:
+    with tracking.run("optdigits-monitor", "monitor", {}, "") as run:
         mlflow.log_artifact("reports/monitor.html")
     if deleted:
         tracking.connect().delete_run(run.info.run_id)

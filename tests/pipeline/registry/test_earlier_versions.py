@@ -64,6 +64,8 @@ def test_the_registry_is_read_rolled_back_and_exported(stores: Path) -> None:
     assert events == [("promoted", "1", 1), ("refused", "3", None), ("promoted", "3", 2), ("rolled back", "1", 3)]
     assert read_json(stores / "served" / "current.json")["models"]["cnn"]["version"] == "1"
     assert load_directory(stores / "served").match_known_digits()
+    described = tracking.connect().get_registered_model(MODEL).description
+    assert described.startswith("**Champion: [version 1]") and "rolled back" in described
 
 
 def test_exported_models_are_served_and_an_unchanged_export_touches_nothing(stores: Path) -> None:

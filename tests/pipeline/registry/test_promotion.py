@@ -114,6 +114,43 @@ def test_back_and_forward_again_with_the_files_that_are_served(make_version, sto
     assert tags["promoted"] == "a reason" and tags["rolled_back"] == "by hand"
 
 
+def test_the_registered_model_says_who_is_champion_since_when_and_why(make_version) -> None:
+    def description() -> str:
+        return str(tracking.connect().get_registered_model(MODEL).description)
+
+    champion.champion_state(open_database(), MODEL)
+    assert description().startswith("There is no champion yet.")
+    promote(make_version("cnn"))
+    promote(make_version("mlp"), forced=True)
+    row = promotions.history(open_database(), MODEL)[-1]
+    first, reason, previous, *_ = description().split("\n\n")
+    assert "[version 2](#/models/mnist-classifier/versions/2?" in first and "(`mlp`)" in first
+    assert first.endswith(f"promoted, forced, on {row['time']:%Y-%m-%d at %H:%M} UTC by {row['who']}.")
+    assert reason == "Reason: a reason" and previous.startswith("Previous champion: version 1.")
+    promotion.rollback("errors\nin the service")
+    first, reason, previous, *_ = description().split("\n\n")
+    assert "[version 1]" in first and ", rolled back on " in first
+    assert reason == "Reason: errors in the service" and previous.startswith("Previous champion: version 2.")
+    tracking.connect().set_registered_model_alias(MODEL, versions.CHAMPION, "2")  # by a user of MLflow's UI
+    champion.champion_state(open_database(), MODEL)
+    assert "[version 2]" in description() and "Reason" not in description()
+
+
+def test_a_version_has_at_most_eight_tags(make_version) -> None:
+    first = make_version("cnn")
+    client = tracking.connect()
+    client.set_model_version_tag(MODEL, "1", "content_digest", "c" * 64)  # as `register` does
+    promote(first)
+    promote(make_version("cnn"))
+    promotion.rollback()
+    champion.refuse(open_database(), MODEL, first, champion.champion_state(open_database(), MODEL), "not better")
+    champion.tag(MODEL, "1", "updated", "it has the model file of version 2")
+    tags = client.get_model_version(MODEL, "1").tags
+    assert set(tags) == {
+        "name", "digest", "content_digest", "promoted", "rolled_back", "refused", "updated", "changed",
+    }  # fmt: skip
+
+
 def test_without_a_previous_champion_there_is_no_way_back(make_version) -> None:
     with pytest.raises(PipelineError, match="no previous champion"):
         promotion.rollback()

@@ -65,7 +65,7 @@ def test_selected_models_are_trained_tracked_and_written(raw, capsys) -> None:
     assert "`--quick`" in page and f"| mlp-64 | about 95% | {100 * row['accuracy']:.2f}% |" in page
     client = tracking.connect()
     runs = client.search_runs([client.get_experiment_by_name("mnist").experiment_id])
-    assert {run.info.run_name: run.data.metrics["test.accuracy"] for run in runs} == {
+    assert {run.info.run_name: run.data.metrics["test/accuracy"] for run in runs} == {
         name: row["accuracy"] for name, row in rows.items()
     }
     assert all(run.data.tags["reference"] == run.info.run_name for run in runs)

@@ -66,7 +66,7 @@ def test_a_sweep_is_tracked_resumes_and_writes_the_best_trial(search, workspace,
     assert len(sweep.finished_trials(study)) == 3
     parent, *trials = runs()
     assert [run.data.tags["mlflow.parentRunId"] for run in trials] == [parent.info.run_id] * 3
-    rates = [float(run.data.params["models.mlp.optimizer.learning_rate"]) for run in trials]
+    rates = [float(run.data.params["optimizer.learning_rate"]) for run in trials]
     assert rates == pytest.approx([trial.params["optimizer.learning_rate"] for trial in sweep.finished_trials(study)])
     artifacts = {item.path for item in tracking.connect().list_artifacts(parent.info.run_id)}
     assert artifacts == {"search.png", "sweep-mlp.yaml"}
