@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run test setup repro long sweep references serve image retrain promote rollback champions monitor feedback \
-	review mlflow report docs lint format lock clean benchmark-serving coverage
+	review mlflow report docs lint format lock audit clean benchmark-serving coverage
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
@@ -13,11 +13,13 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV_VERSION := 0.13.8
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes
+LOCKS := requirements.txt requirements-dev.txt serving/requirements.txt
+AUDIT ?=
 PYTEST ?=
 WORKERS ?= 2
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: setup ## install, run the pipeline, and serve the page (HOST=, PORT=)
 	@python -m pipeline.data.fallback
@@ -111,14 +113,16 @@ benchmark-serving: setup .venv/benchmarks/.done ## compare the service's speed w
 	@.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/benchmarks/bin/python -r benchmarks/requirements.txt
 	@touch $@
 
-lint: .venv/.dev ## check style, formatting, types, import contracts, dependencies and schemas
+lint: .venv/.dev ## check style, formatting, types, import contracts, dependencies, schemas and workflows
 	@ruff check .
 	@ruff format --check .
 	@mypy
 	@lint-imports --no-logo
 	@deptry .
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+	@zizmor --quiet --offline .github
 
 format: .venv/.dev ## format the code
 	@ruff check --fix --quiet . ; ruff format --quiet .
@@ -127,6 +131,9 @@ lock: .venv/.dev ## recompile requirements*.txt from requirements*.in
 	@uv pip compile $(LOCK_OPTIONS) -o requirements.txt requirements.in
 	@uv pip compile $(LOCK_OPTIONS) -o requirements-dev.txt requirements-dev.in
 	@uv pip compile $(LOCK_OPTIONS) --no-annotate -o serving/requirements.txt serving/requirements.in
+
+audit: .venv/.dev ## look for known vulnerabilities in the pinned requirements (AUDIT="--ignore-vuln ID")
+	@pip-audit --require-hashes --disable-pip --progress-spinner off $(LOCKS:%=--requirement %) $(AUDIT)
 
 clean: ## remove generated files; keeps the registry, the prediction log and the downloaded data
 	@rm -rf models evaluations data/prepared data/derived site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

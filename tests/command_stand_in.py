@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-# By command: the largest number of arguments, options with a value, options without one
+# By command: the largest number of arguments, options with a value, options without one. The longest match counts.
 COMMANDS: dict[str, tuple[int, str, str]] = {
     "gh auth setup-git": (0, "hostname", "force"),
     "gh run list": (0, "branch commit created event jq json limit repo status template user workflow", "all"),
@@ -27,6 +27,22 @@ COMMANDS: dict[str, tuple[int, str, str]] = {
         "remove-milestone",
     ),
     "gh pr comment": (1, "body body-file repo", "create-if-none delete-last edit-last editor web yes"),
+    "gh release create": (
+        99,
+        "discussion-category notes notes-file notes-start-tag repo target title",
+        "draft fail-on-no-commits generate-notes latest notes-from-tag prerelease verify-tag",
+    ),
+    "gh release list": (
+        0,
+        "jq json limit order repo template",
+        "exclude-drafts exclude-pre-releases",
+    ),
+    "docker buildx imagetools create": (
+        99,
+        "annotation builder file metadata-file platform progress tag",
+        "append debug dry-run prefer-index",
+    ),
+    "docker buildx imagetools inspect": (1, "builder format", "debug raw"),
     "docker login": (1, "password username", "password-stdin"),
     "docker tag": (2, "", ""),
     "docker push": (1, "platform", "all-tags quiet"),
@@ -35,10 +51,10 @@ COMMANDS: dict[str, tuple[int, str, str]] = {
 
 def parse(program: str, arguments: list[str]) -> tuple[str, argparse.Namespace]:
     """Returns the command and its options. Exits with status 2 on an unknown command, option or argument."""
-    words = 2 if program == "gh" else 1
+    words = next((n for n in (3, 2, 1) if " ".join([program, *arguments[:n]]) in COMMANDS), 0)
     command = " ".join([program, *arguments[:words]])
-    if command not in COMMANDS:
-        sys.exit(f"unknown command: {command}")
+    if not words:
+        sys.exit(f"unknown command: {program} {' '.join(arguments)}")
     count, values, flags = COMMANDS[command]
     parser = argparse.ArgumentParser(command, allow_abbrev=False, add_help=False)
     for name in values.split():
@@ -60,8 +76,15 @@ def main() -> int:
         log.write(f"{' '.join([program, *arguments])}\n")
         if command == "docker login" and options.password_stdin:
             log.write(f"password {sys.stdin.readline()}")
-    if getattr(options, "body_file", None):
-        Path(options.body_file).read_text()
+    for name in filter(None, (getattr(options, key, None) for key in ("body_file", "notes_file"))):
+        Path(name).read_text()
+    if command == "gh release create":
+        for name in options.arguments[1:]:
+            Path(name).read_bytes()
+    if command == "gh release list":
+        print(os.environ.get("RELEASED", ""), end="")
+    if command == "docker buildx imagetools inspect":
+        print(f"sha256:{0:064}")
     if command == "gh run list" and artifact.is_dir():
         print(41)
     if command == "gh run download":

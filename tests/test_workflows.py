@@ -9,179 +9,186 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from pipeline.files import read_json
 from tests.conftest import REPOSITORY, Project
+from tests.runner import FOLDER, STAND_IN, TESTED_ELSEWHERE, WORKFLOWS, Runner, commands, steps
 
-FOLDER = REPOSITORY / ".github" / "workflows"
-WORKFLOWS: dict[str, dict[str, Any]] = {path.name: yaml.safe_load(path.read_text()) for path in FOLDER.glob("*.yml")}
-STAND_IN = (REPOSITORY / "tests" / "command_stand_in.py").read_text()
-NOT_RUN = {  # with the reason
-    "bash .ci/run": "runs these tests",
-    "make image": "run by tests/test_container.py",
-    "make docs": "run by .ci/run and tests/docs/test_site.py",
-    "sudo apt-get update --quiet && sudo apt-get install --quiet --yes libjs-katex fonts-lmodern": "needs root",
-    'git config --global --add safe.directory "$GITHUB_WORKSPACE"': "would change the settings of this machine",
-}
-
-
-def steps() -> list[dict[str, Any]]:
-    return [step for workflow in WORKFLOWS.values() for job in workflow["jobs"].values() for step in job["steps"]]
+JOBS = {(workflow, name): job for workflow, content in WORKFLOWS.items() for name, job in content["jobs"].items()}
 
 
 def test_they_are_valid() -> None:
     command = ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", *map(str, FOLDER.glob("*.yml"))]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert set(WORKFLOWS) == {"ci.yml", "docs.yml", "retrain.yml"}
+    assert set(WORKFLOWS) == {"audit.yml", "ci.yml", "docs.yml", "release.yml", "retrain.yml"}
 
 
-def test_actions_are_pinned_by_commit() -> None:
+def test_actions_are_pinned_by_commit_each_in_one_version() -> None:
+    uses = [found for path in FOLDER.glob("*.yml") for found in re.findall(r"uses: (.*)", path.read_text())]
+    assert uses and all(
+        re.fullmatch(r"(actions|aquasecurity)/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", text) for text in uses
+    )
+    assert len({text.split("@")[0] for text in uses}) == len(set(uses))
+
+
+def test_actions_run_on_a_supported_version_of_node() -> None:
+    first_on_node_24 = {  # major version; attest and trivy-action follow other counts
+        "checkout": 5, "setup-python": 6, "cache": 5, "upload-artifact": 6, "download-artifact": 7, "attest": 3,
+        "configure-pages": 6, "upload-pages-artifact": 5, "deploy-pages": 5,
+    }  # fmt: skip
     for path in FOLDER.glob("*.yml"):
-        uses = re.findall(r"uses: (.*)", path.read_text())
-        assert uses and all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v[\d.]+", text) for text in uses)
+        for name, major in re.findall(r"uses: actions/([a-z-]+)@\w+ # v(\d+)", path.read_text()):
+            assert int(major) >= first_on_node_24[name], name
 
 
 def test_jobs_have_minimal_permissions() -> None:
     assert {name: workflow["permissions"] for name, workflow in WORKFLOWS.items()} == {
-        "ci.yml": {"contents": "read"}, "docs.yml": {}, "retrain.yml": {},
+        "audit.yml": {}, "ci.yml": {"contents": "read"}, "docs.yml": {}, "release.yml": {}, "retrain.yml": {},
     }  # fmt: skip
-    assert {
-        name: job["permissions"] for workflow in WORKFLOWS.values() for name, job in workflow["jobs"].items()
-        if "permissions" in job
-    } == {
-        "comment": {"pull-requests": "write"},
-        "build": {"contents": "read", "pages": "read"},
-        "publish": {"pages": "write", "id-token": "write"},
-        "retrain": {"contents": "write", "pull-requests": "write", "actions": "read"},
-        "image": {"contents": "read", "packages": "write"},
-    }  # fmt: skip
+    signs = {"packages": "write", "id-token": "write", "attestations": "write"}
+    assert {key: job["permissions"] for key, job in JOBS.items() if "permissions" in job} == {
+        ("audit.yml", "requirements"): {"contents": "read"},
+        ("audit.yml", "image"): {"contents": "read", "packages": "read"},
+        ("ci.yml", "comment"): {"pull-requests": "write"},
+        ("docs.yml", "build"): {"contents": "read", "pages": "read"},
+        ("docs.yml", "publish"): {"pages": "write", "id-token": "write"},
+        ("release.yml", "notes"): {"contents": "read"},
+        ("release.yml", "models"): {"contents": "read"},
+        ("release.yml", "image"): {"contents": "read", **signs},
+        ("release.yml", "release"): {"contents": "write", **signs},
+        ("retrain.yml", "retrain"): {"contents": "write", "pull-requests": "write", "actions": "read"},
+        ("retrain.yml", "image"): {"contents": "read", "packages": "write"},
+    }
 
 
 def test_pull_requests_see_no_secrets_and_only_own_branches_may_write() -> None:
     triggers = {name: set(workflow[True]) for name, workflow in WORKFLOWS.items()}  # YAML 1.1 reads `on` as true
-    assert triggers == {"ci.yml": {"push", "pull_request"}, "docs.yml": {"push", "workflow_dispatch"}, "retrain.yml": {
-        "schedule", "workflow_dispatch", "repository_dispatch",
-    }}  # fmt: skip
+    assert triggers == {
+        "audit.yml": {"schedule", "workflow_dispatch"},
+        "ci.yml": {"push", "pull_request"},
+        "docs.yml": {"push", "workflow_dispatch"},
+        "release.yml": {"push"},
+        "retrain.yml": {"schedule", "workflow_dispatch", "repository_dispatch"},
+    }
+    assert WORKFLOWS["release.yml"][True]["push"] == {"tags": ["v*"]}
     assert "secrets." not in (FOLDER / "ci.yml").read_text()
     assert "head.repo.full_name == github.repository" in WORKFLOWS["ci.yml"]["jobs"]["comment"]["if"]
-    for step in steps():  # external values reach a shell as variables only
-        assert "${{" not in step.get("run", "")
+    for workflow in WORKFLOWS:
+        for step in steps(workflow):  # external values reach a shell as variables only
+            assert "${{" not in step.get("run", "")
+            assert "checkout@" not in step.get("uses", "") or step["with"]["persist-credentials"] is False
 
 
-def test_retrainings_and_checks_of_a_branch_do_not_overlap() -> None:
-    assert WORKFLOWS["retrain.yml"]["concurrency"] == {"group": "retrain", "cancel-in-progress": False}
+def test_retrainings_releases_and_checks_of_a_branch_do_not_overlap() -> None:
+    for name in ("retrain", "release"):
+        assert WORKFLOWS[f"{name}.yml"]["concurrency"] == {"group": name, "cancel-in-progress": False}
     assert WORKFLOWS["ci.yml"]["concurrency"]["cancel-in-progress"] is True
 
 
-class Runner:
-    """A workflow machine: a copy of a finished project with an origin, and replacements of gh and docker."""
+def test_a_step_runs_one_command() -> None:
+    for workflow in WORKFLOWS:
+        for step in steps(workflow):
+            assert not re.search(r"\n.|;|&&|\|", step.get("run", "")), step["run"]
 
-    def __init__(self, project: Project, folder: Path) -> None:
-        self.folder, self.programs = folder / "checkout", folder / "programs"
-        self.calls, self.summary, self.output = folder / "calls", folder / "summary", folder / "output"
-        self.artifact, self.origin = folder / "artifact", folder / "origin.git"
-        shutil.copytree(project.folder, self.folder, symlinks=True)
-        if not (self.folder / ".venv").exists():
-            (self.folder / ".venv").symlink_to(REPOSITORY / ".venv")
-        os.utime(self.folder / "requirements.txt", (0, 0))  # older than the installed packages: make installs nothing
-        self.programs.mkdir()
-        for name in ("gh", "docker"):
-            (self.programs / name).write_text(f"#!{sys.executable}\n{STAND_IN}")
-            (self.programs / name).chmod(0o755)
-        subprocess.run(["dvc", "repro", "--quiet"], cwd=self.folder, env=project.environment(), check=True)
-        self.git("checkout", "-q", "-B", "main")
-        self.git("add", "-A")
-        self.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "metrics")
-        subprocess.run(["git", "clone", "-q", "--bare", str(self.folder), str(self.origin)], check=True)
-        self.git("remote", "add", "origin", self.origin.as_uri())
-        variables = {
-            "CALLS": self.calls, "ARTIFACT": self.artifact,
-            "GITHUB_STEP_SUMMARY": self.summary, "GITHUB_OUTPUT": self.output, "GITHUB_BASE_REF": "main",
-            "GITHUB_REF_NAME": "main", "GITHUB_ACTOR": "octo", "GITHUB_ACTIONS": "true",
-            "GITHUB_REPOSITORY": "Octo/Digits", "GH_TOKEN": "token", "NUMBER": "7",
-        }  # fmt: skip
-        self.environment = project.environment(**{name: str(value) for name, value in variables.items()})
-        self.environment["PATH"] = f"{self.programs}:{self.environment['PATH']}"
-        self.ran: list[str] = []
 
-    def git(self, *arguments: str) -> str:
-        command = ["git", "-C", str(self.folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+def installed_python(job: dict[str, Any]) -> str:
+    """Returns the version of Python that a job installs, or that its container has."""
+    container = job.get("container", {})
+    image = container["image"] if isinstance(container, dict) and container else container
+    if image:
+        return re.fullmatch(r"python:([\d.]+)-bookworm", image)[1]  # type: ignore[index]
+    (version,) = (step["with"]["python-version"] for step in job["steps"] if "setup-python@" in step.get("uses", ""))
+    return str(version)
 
-    def run(self, line: str, **more: str) -> str:
-        """Run a line like a workflow step. Returns its output."""
-        done = subprocess.run(
-            ["bash", "-e", "-c", line], cwd=self.folder, env={**self.environment, **more}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{line}:\n{done.stdout}"
-        self.ran.append(line)
-        return done.stdout
 
-    def recorded_calls(self) -> str:
-        """Returns the calls of gh and docker since the last time."""
-        text = self.calls.read_text() if self.calls.exists() else ""
-        self.calls.unlink(missing_ok=True)
-        return text
+def test_make_takes_the_version_of_python_that_the_job_installs(tmp_path: Path) -> None:
+    checked = []
+    for (workflow, name), job in JOBS.items():
+        if any(re.match(r"make |bash \.ci/run", step.get("run", "")) for step in job["steps"]):
+            variables = WORKFLOWS[workflow].get("env", {}) | job.get("env", {})
+            assert variables.get("PYTHON") == f"python{installed_python(job)}", (workflow, name)
+            checked.append(name)
+    assert len(checked) >= 7
+    for name in ("python3", "python3.11", "python3.12"):
+        (tmp_path / name).touch(mode=0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": "python3.12"}
+    rule = "include Makefile\nshow:\n\t@echo $(PYTHON)\n"
+    shown = subprocess.check_output(
+        ["make", "-f", "-", "show"], cwd=REPOSITORY, env=environment, input=rule, text=True
+    )  # fmt: skip
+    assert shown == "python3.12\n"
+
+
+def test_fast_tests_run_on_every_supported_python_on_arm64_and_on_macos() -> None:
+    matrix = WORKFLOWS["ci.yml"]["jobs"]["fast"]["strategy"]["matrix"]["include"]
+    (lowest, above) = re.findall(
+        r'requires-python = ">=3\.(\d+),<3\.(\d+)"', (REPOSITORY / "pyproject.toml").read_text()
+    )[0]
+    on_linux = {entry["python"] for entry in matrix if entry["runner"] == "ubuntu-24.04"}
+    assert on_linux == {f"3.{minor}" for minor in range(int(lowest), int(above))}
+    assert {entry["runner"] for entry in matrix} == {"ubuntu-24.04", "ubuntu-24.04-arm", "macos-15"}
+
+
+def test_a_release_uses_no_caches() -> None:
+    assert not any("cache@" in step.get("uses", "") for step in steps("release.yml"))
+
+
+@pytest.mark.parametrize("line", sorted(line for line in TESTED_ELSEWHERE if line.startswith("make ")))
+def test_make_knows_the_targets_that_workflows_name(line: str) -> None:
+    """A dry run, which also checks the quotes of the line."""
+    assert any(line == step.get("run") for workflow in WORKFLOWS for step in steps(workflow))
+    done = subprocess.run(["bash", "-e", "-c", f"{line} --dry-run"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if "PYTEST" in line:
+        assert '-m "not slow"' in done.stdout
+
+
+def machine(project: Project, folder: Path) -> Runner:
+    """A runner with a copy of a finished project."""
+    checkout = folder / "checkout"
+    shutil.copytree(project.folder, checkout, symlinks=True)
+    os.utime(checkout / "requirements.txt", (0, 0))  # older than the installed packages: make installs nothing
+    subprocess.run(["dvc", "repro", "--quiet"], cwd=checkout, env=project.environment(), check=True)
+    shutil.rmtree(checkout / ".git")
+    return Runner(folder, project.environment())
 
 
 @pytest.mark.slow
-def test_every_command_runs(project: Project, tmp_path: Path) -> None:
-    runner = Runner(project, tmp_path)
-    lines = {
-        name: [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
-        for name, workflow in WORKFLOWS.items()
-    }
-    outputs = []
-    for line in lines["retrain.yml"]:
-        if line not in NOT_RUN:
-            outputs.append(runner.run(line))
-    output = "".join(outputs)
+def test_every_command_of_a_retraining_and_of_a_pull_request_runs(project: Project, tmp_path: Path) -> None:
+    runner = machine(project, tmp_path)
+    output = "".join(runner.run(line) for line in commands("retrain.yml"))
     assert "no DVC remote is set" in output and "no registry of an earlier run" in output
     assert "unchanged: code, data and parameters of the models have not changed; version" in output
+    assert "no pull request: the champion stays (outcome=unchanged)" in output
     assert runner.output.read_text() == "outcome=unchanged\n"
     assert runner.summary.read_text().startswith(
         "# unchanged: code, data and parameters of the models have not changed"
     )
     calls = runner.recorded_calls()
     tag = read_json(runner.folder / "reports" / "bento.json")["bento"].split(":")[1]
-    assert f"docker push --quiet ghcr.io/octo/digits:{tag}" in calls and "password token" in calls
-    assert "gh pr create" not in calls, runner.git("log", "--all", "-2", "--stat", "-p")  # no tracked file changed
-    badges = subprocess.run(
-        ["git", "-C", str(runner.origin), "show", "badges:retraining.svg"], capture_output=True, text=True, check=True
-    ).stdout
-    assert badges.startswith("<svg") and "unchanged" in badges
+    for name in (tag, "latest"):
+        assert f"docker push --quiet ghcr.io/octo/digits:{name}\n" in calls
+    assert "password token" in calls and "gh pr create" not in calls
+    assert runner.branches() == {"main", "badges"}
+    badge = runner.git("show", "origin/badges:retraining.svg")
+    assert badge.startswith("<svg") and "unchanged" in badge
 
     metrics = runner.folder / "reports" / "mlp" / "metrics.json"
     accuracy = read_json(metrics)["test"]["accuracy"]
     metrics.write_text(metrics.read_text().replace(f'"accuracy": {accuracy}', '"accuracy": 0.5', 1))
-    (runner.folder / "reports" / "retraining.md").write_text("# promoted: version 3: more accurate\n")
-    for attempt in ("gh pr create", "gh pr edit"):
-        runner.run("bash .ci/propose")
-        calls = runner.recorded_calls()
-        assert attempt in calls and "--title Retrained, promoted: version 3" in calls
-        runner.git("reset", "-q", "--soft", "HEAD~1")
-    proposed = runner.git("ls-remote", runner.origin.as_uri(), "retraining")
-    assert proposed.endswith("refs/heads/retraining")
-    runner.run("""sed -n '1s/^# \\([a-z]*\\):.*/outcome=\\1/p' reports/retraining.md >> "$GITHUB_OUTPUT\"""")
-    assert runner.output.read_text().endswith("outcome=promoted\n")
-
-    for line in lines["ci.yml"]:
-        if line not in NOT_RUN:
-            runner.run(line)
+    for line in commands("ci.yml"):
+        runner.run(line)
     assert "gh pr comment 7 --repo Octo/Digits --edit-last --create-if-none" in runner.recorded_calls()
     difference = (runner.folder / "reports" / "difference.md").read_text()
     assert difference in runner.summary.read_text()
     assert "## Metrics against origin/main" in difference
     assert f"| mlp | test accuracy | {accuracy:.4f} | 0.5000 | {0.5 - accuracy:+.4f} |" in difference
-    assert {line for group in lines.values() for line in group} - set(NOT_RUN) <= set(runner.ran)
 
 
 @pytest.mark.slow
 def test_the_stores_of_the_last_run_and_of_a_remote_are_restored(project: Project, tmp_path: Path) -> None:
-    runner = Runner(project, tmp_path)
+    runner = machine(project, tmp_path)
     runner.artifact.mkdir()
     shutil.move(runner.folder / "mlflow.db", runner.artifact)
     assert "restored registry and promotion history of run 41" in runner.run("bash .ci/restore")
@@ -200,7 +207,9 @@ def test_the_stores_of_the_last_run_and_of_a_remote_are_restored(project: Projec
 @pytest.mark.parametrize(
     "line",
     ["gh pr list", "gh run list --brunch main", "gh pr edit 3 4 --title x", "gh pr comment 7 --edit", "docker build .",
-     "docker push --quite x", "docker login a b", "gh pr create --body-file missing.md"],
+     "docker push --quite x", "docker login a b", "gh pr create --body-file missing.md",
+     "gh release create v1 --note x", "gh release create v1 missing.json", "gh release list --branch main",
+     "docker buildx imagetools create --tags a b", "docker buildx imagetools inspect a b", "docker buildx build ."],
 )  # fmt: skip
 def test_the_stand_ins_reject_what_gh_and_docker_do_not_know(line: str, tmp_path: Path) -> None:
     program, *arguments = line.split()
