@@ -30,6 +30,7 @@ MAKE_VARIABLES = {
     "PORT": "`make run`, `make serve`: port of the service",
     "MLFLOW_PORT": "`make mlflow`: port of the MLflow UI",
     "PYTHON": "Python 3.11 or 3.12 that creates .venv",
+    "AUDIT": "`make audit`: arguments of pip-audit",
     "PYTEST": "`make test`, `make coverage`: arguments of pytest",
     "WORKERS": "`make test`, `make coverage`: number of pytest processes",
     "BASE_IMAGE": "`make image`: base image, with Python 3.11 as `python3`",
