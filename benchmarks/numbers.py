@@ -2,7 +2,7 @@
 
     python -m benchmarks.numbers cnn
 
-Digits come from MNIST's validation images and from drawn forms; see pipeline/data/number_pages.py.
+Digits come from MNIST's validation images and from drawn forms; see pipeline/drawing/number_pages.py.
 """
 
 import argparse
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.data.number_pages import KINDS, Page, draw_pages
-from pipeline.data.pen_strokes import TEST, draw_digits
 from pipeline.data.splits import load_split
+from pipeline.drawing.digits import TEST, draw_digits
+from pipeline.drawing.number_pages import KINDS, Page, draw_pages
 from pipeline.evaluation.statistics import accuracy_interval
 from pipeline.files import read_json, sha256
 from pipeline.paths import EVALUATIONS, MODELS

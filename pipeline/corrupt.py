@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from pipeline.console import run_main, say
 from pipeline.data.datasets import load_dataset
-from pipeline.data.pen_strokes import CLASSES, TEST, draw_digits
 from pipeline.data.splits import Split, load_split, save_split
+from pipeline.drawing.digits import CLASSES, TEST, draw_digits
 from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt, from_bytes, vary
 from pipeline.evaluation.ood_samples import make_ood_samples, to_mnist_geometry
 from pipeline.evaluation.segments import make_segments

@@ -5,8 +5,8 @@ import numpy as np
 from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.idx import read_raw, read_source
-from pipeline.data.pen_strokes import CLASSES, draw_digits
 from pipeline.data.splits import Split, save_split, split_masks
+from pipeline.drawing.digits import CLASSES, draw_digits
 from pipeline.params import load_params
 from pipeline.paths import FEEDBACK
 

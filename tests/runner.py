@@ -14,8 +14,7 @@ WORKFLOWS: dict[str, dict[str, Any]] = {path.name: yaml.safe_load(path.read_text
 TESTED_ELSEWHERE = {  # and where
     "make lint": ".ci/run",
     """make test PYTEST='-m "not slow"'""": "these tests",
-    "make docs": "tests/docs/test_site.py",
-    "sudo apt-get update --quiet && sudo apt-get install --quiet --yes libjs-katex fonts-lmodern": ".ci/run",
+    "bash .ci/run site": "tests/test_ci_scripts.py",
     "make image": "tests/test_container.py",
     "make audit": "tests/test_ci_scripts.py",
     'bash .ci/run "$PART"': "tests/test_ci_scripts.py",

@@ -279,6 +279,10 @@ def test_a_release_trains_and_checks_its_models(checks: Checks) -> None:
     assert without_packages(checks.run("models")) == ["make .venv/.dev", "make run PORT=3977", "make repro"]
 
 
+def test_the_site_needs_no_models(checks: Checks) -> None:
+    assert without_packages(checks.run("site")) == ["make docs"]
+
+
 def test_only_missing_packages_are_installed(checks: Checks) -> None:
     assert checks.run("models", INSTALLED="chromium")[0].startswith("make")
     update, install = (line for line in checks.run("models") if line.startswith("apt-get"))

@@ -1,1 +1,1 @@
-"""Image datasets: files and mirrors, validation rules, synthetic digits and splits."""
+"""Image datasets: files and mirrors, validation rules and splits."""

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.number_pages import crop, draw_line, enlarge, thicken
+from pipeline.drawing.number_pages import crop, draw_line, enlarge, thicken
 from recognition.preprocessing import glyph_to_digit
 
 HEIGHT: Final = 60  # pixels of a line

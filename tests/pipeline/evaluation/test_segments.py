@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.pen_strokes import draw_digits
+from pipeline.drawing.digits import draw_digits
 from pipeline.evaluation.segments import make_segments
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline.data.forms import FORMS
-from pipeline.data.pen import draw
-from pipeline.data.pen_strokes import TEST, draw_digits
+from pipeline.drawing.digits import TEST, draw_digits
+from pipeline.drawing.forms import FORMS
+from pipeline.drawing.pen import draw
 from recognition.image_format import BOX_SIZE, IMAGE_SIZE
 
 

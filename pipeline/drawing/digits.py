@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.forms import FORMS
-from pipeline.data.pen import Floats, Pen, Stroke, Style, draw
+from pipeline.drawing.forms import FORMS
+from pipeline.drawing.pen import Floats, Pen, Stroke, Style, draw
 from recognition.image_format import BOX_SIZE, IMAGE_SIZE
 
 CLASSES = [str(digit) for digit in range(10)]  # of the datasets that pen strokes fit

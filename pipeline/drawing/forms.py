@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from pipeline.data.pen import Pen, Stroke
+from pipeline.drawing.pen import Pen, Stroke
 
 
 def open_zero(pen: Pen) -> list[Stroke]:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.data.number_pages import KINDS, distance, draw_line, draw_pages, stroke_widths
-from pipeline.data.pen_strokes import draw_digits
+from pipeline.drawing.digits import draw_digits
+from pipeline.drawing.number_pages import KINDS, distance, draw_line, draw_pages, stroke_widths
 from recognition.pieces import find_lines, find_pieces
 from recognition.segmentation import find_digits
 

@@ -1,0 +1,1 @@
+"""Synthetic digits: forms that people write, drawn with a pen, and pages of numbers."""
