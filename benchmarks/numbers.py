@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.data.splits import load_split
@@ -62,6 +63,14 @@ def measure(pages: list[Page], model: Model) -> dict[str, int]:
     return dict(seen)
 
 
+def pages_digits(seed: int = SEED) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images, uint8 (n, 28, 28), and labels (n,): MNIST's validation images and drawn forms."""
+    split = load_split("val")
+    forms = round(len(split.images) * FORMS_SHARE / (1 - FORMS_SHARE))
+    extended = split.extended(*draw_digits(forms, seed, FORMS))
+    return extended.images, extended.labels
+
+
 def main() -> None:
     """Prints a line for each kind of page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -70,11 +79,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--save", type=Path, help="folder for the first 20 pages of each kind")
     arguments = parser.parse_args()
-    model, split = evaluated_model(arguments.name), load_split("val")
-    drawn = draw_digits(round(len(split.images) * FORMS_SHARE / (1 - FORMS_SHARE)), arguments.seed, FORMS)
-    extended = split.extended(*drawn)
+    model, digits = evaluated_model(arguments.name), pages_digits(arguments.seed)
     for kind in KINDS:
-        pages = draw_pages(extended.images, extended.labels, kind, arguments.pages, arguments.seed)
+        pages = draw_pages(*digits, kind, arguments.pages, arguments.seed)
         if arguments.save:
             arguments.save.mkdir(parents=True, exist_ok=True)
             for number, page in enumerate(pages[:20]):

@@ -1,8 +1,9 @@
-"""Acceptance test after `make run`: accuracy of the trained models, of the service, and of the page on drawn digits.
+"""Acceptance test after `make run`: the figures of the trained models, of the service, and of the page on drawn digits.
 
 Usage: python -m tests.quality_bar URL
 """
 
+import io
 import re
 import sys
 
@@ -10,14 +11,31 @@ import numpy as np
 import requests
 from playwright.sync_api import Page, expect, sync_playwright
 
+from benchmarks import numbers
 from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import load_split
+from pipeline.drawing.number_pages import draw_pages
 from pipeline.files import read_json
 from pipeline.params import load_params
 from pipeline.paths import REPORTS
 from tests.conftest import CHROMIUM
+from tests.drawing import hundred_digits
 
 MINIMUM_TEST_ACCURACY = {"mnist": {"mlp": 0.985, "cnn": 0.994}}
+BOUNDS = {  # of both models, where the README or docs/ state a figure: smallest and largest value
+    ("mlp", "forms", "accuracy"): (0.98, 1),
+    ("cnn", "forms", "accuracy"): (0.985, 1),
+    ("mlp", "robustness", "mean_error"): (0, 0.05),
+    ("cnn", "robustness", "mean_error"): (0, 0.025),
+    ("mlp", "out_of_distribution", "accepted"): (0, 0.12),
+    ("cnn", "out_of_distribution", "accepted"): (0, 0.10),
+    ("mlp", "out_of_distribution", "false_rejections_test"): (0, 0.02),
+    ("cnn", "out_of_distribution", "false_rejections_test"): (0, 0.02),
+    ("mlp", "cost", "bytes"): (0, 2_000_000),
+    ("cnn", "cost", "bytes"): (0, 200_000),
+}
+MINIMUM_NUMBERS = {"clean": 0.9, "touching": 0.75, "photographed": 0.88}  # exact numbers, of the CNN on 60 pages each
+MINIMUM_DRAWN = 0.98  # accuracy on the hundred digits in tests/fixtures
 SERVED_IMAGES = 256
 HAND_DRAWN = {  # strokes of the mouse, as shares of the drawing area
     1: [[(0.52, 0.18), (0.5, 0.5), (0.49, 0.83)]],
@@ -58,7 +76,37 @@ def main(url: str) -> None:
     print(f"service ({served['champion']}): accuracy {accuracy:.2%} on {SERVED_IMAGES} test images")
     assert accuracy >= 0.98
     if name == "mnist":
+        for (model, group, figure), (low, high) in BOUNDS.items():
+            value = comparison["models"][model][group][figure]
+            print(f"{model}: {group} {figure} {value:,.4g} (from {low:,} to {high:,})")
+            assert low <= value <= high
+        read_generated_numbers()
+        send_drawn_digits(url, list(comparison["models"]))
         draw_on_the_page(url)
+
+
+def read_generated_numbers() -> None:
+    """The CNN reads numbers on generated pages."""
+    digits = numbers.pages_digits()
+    for kind, minimum in MINIMUM_NUMBERS.items():
+        seen = numbers.measure(draw_pages(*digits, kind, 60, numbers.SEED), numbers.evaluated_model("cnn"))
+        share = seen["exact"] / seen["numbers"]
+        print(f"{kind} numbers: {share:.1%} of {seen['numbers']} exact (minimum {minimum:.0%})")
+        assert share >= minimum
+
+
+def send_drawn_digits(url: str, models: list[str]) -> None:
+    """Every model classifies the hundred drawn digits, sent as PNG files."""
+    drawn = hundred_digits()
+    for model in models:
+        correct = 0
+        for digit, image in drawn:
+            file = io.BytesIO()
+            image.save(file, "PNG")
+            answer = requests.post(f"{url}/predict?model={model}", data=file.getvalue(), timeout=30)
+            correct += answer.json()["prediction"] == digit
+        print(f"{model}: {correct} of {len(drawn)} drawn digits (minimum {MINIMUM_DRAWN:.0%})")
+        assert correct >= MINIMUM_DRAWN * len(drawn)
 
 
 def draw_on_the_page(url: str) -> None:
