@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.numbers import evaluated_model, read_numbers
+from benchmarks.written_numbers import evaluated_model, read_numbers
 from recognition.decoding import decode_image
 from recognition.preprocessing import to_digit
 

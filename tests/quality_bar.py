@@ -11,7 +11,7 @@ import numpy as np
 import requests
 from playwright.sync_api import Page, expect, sync_playwright
 
-from benchmarks import numbers
+from benchmarks import written_numbers
 from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import load_split
 from pipeline.drawing.number_pages import draw_pages
@@ -87,9 +87,11 @@ def main(url: str) -> None:
 
 def read_generated_numbers() -> None:
     """The CNN reads numbers on generated pages."""
-    digits = numbers.pages_digits()
+    digits = written_numbers.pages_digits()
     for kind, minimum in MINIMUM_NUMBERS.items():
-        seen = numbers.measure(draw_pages(*digits, kind, 60, numbers.SEED), numbers.evaluated_model("cnn"))
+        seen = written_numbers.measure(
+            draw_pages(*digits, kind, 60, written_numbers.SEED), written_numbers.evaluated_model("cnn")
+        )
         share = seen["exact"] / seen["numbers"]
         print(f"{kind} numbers: {share:.1%} of {seen['numbers']} exact (minimum {minimum:.0%})")
         assert share >= minimum

@@ -101,7 +101,7 @@ def test_training(project: Project) -> None:
 
 
 def test_numbers(project: Project, tmp_path: Path) -> None:
-    said = project.run("python", "-m", "benchmarks.numbers", "cnn", "--pages", "2", "--save", str(tmp_path))
+    said = project.run("python", "-m", "benchmarks.written_numbers", "cnn", "--pages", "2", "--save", str(tmp_path))
     for kind in ("clean", "touching", "photographed"):
         assert re.search(
             rf"{kind} +\d+ of +\d+ numbers exact: [\d.]+% .*; digits by edit distance: -?[\d.]+% of \d+", said

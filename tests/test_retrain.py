@@ -90,7 +90,7 @@ def served(project: Project) -> Iterator[str]:
             stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
-        until(lambda: "Draw a digit" in log.read_text() or server.poll() is not None, seconds=120)
+        until(lambda: "Open http" in log.read_text() or server.poll() is not None, seconds=120)
         assert server.poll() is None, log.read_text()
         yield f"http://127.0.0.1:{port}"
     finally:

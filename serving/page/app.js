@@ -4,7 +4,7 @@ import { Drawing } from "./drawing.js";
 import { Explanation } from "./explain.js";
 import { Feedback } from "./feedback.js";
 import { Network } from "./network.js";
-import { showBoxes, showNumber } from "./number.js";
+import { showBoxes, showChoice, showNumber } from "./number.js";
 import { curlCommand, fetchJson, hasKey, storeKey } from "./service.js";
 import { DIGITS } from "./strokes.js";
 import { fillTexts, TEXT } from "./texts.js";
@@ -95,7 +95,11 @@ async function readNumber(signal) {
   const responses = await Promise.all(names.map((name) => fetchJson(`predict_number?model=${name}`, { body, type: body.type, signal })));
   const readings = Object.fromEntries(names.map((name, i) => [name, responses[i].content]));
   showNumber(answers, readings, model.champion, performance.now() - started);
-  showBoxes(readings[model.champion].digits, size, model.classes, modelColour(names.indexOf(model.champion)));
+  const { digits, request_id } = readings[model.champion];
+  showBoxes(digits, size, model.classes, modelColour(names.indexOf(model.champion)));
+  const { headers } = responses[names.indexOf(model.champion)];
+  feedback.setVisible(headers.get("digits-logged") === "pixels" && digits.length > 0);
+  showChoice(digits, model.classes, (place) => feedback.setRequest(`${request_id}-${place}`));
 }
 
 function showBlank() {
@@ -133,6 +137,7 @@ drawing.addEventListener("change", () => {
   byId("clear").disabled = drawing.blank;
   byId("copied").textContent = "";
   feedback?.setRequest(null); // until the new response arrives
+  showChoice();
   schedule(drawing.blank ? 0 : mode === "digit" ? STROKE_DELAY : NUMBER_DELAY);
 });
 drawing.addEventListener("pen", () => {

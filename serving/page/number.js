@@ -39,3 +39,23 @@ export function showNumber(answers, readings, champion, milliseconds) {
   const detail = number ? digitTexts.join(", ") : TEXT.numberNothingDetail;
   byId("detail").textContent = `${detail}${number ? "." : ""} ${TEXT.answered(milliseconds)}`;
 }
+
+/**
+ * Show a button for each digit of a number; the user chooses the one to label. `onChoose` gets its place, from 0.
+ * The chosen digit has a thicker box.
+ */
+export function showChoice(digits = [], classes = [], onChoose = () => {}) {
+  byId("which").hidden = digits.length === 0;
+  const buttons = digits.map(({ prediction }, place) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: classes[prediction] });
+    button.setAttribute("aria-label", TEXT.feedbackPlace(place + 1, classes[prediction]));
+    button.setAttribute("aria-pressed", false);
+    button.addEventListener("click", () => {
+      buttons.forEach((other) => other.setAttribute("aria-pressed", other === button));
+      byId("boxes").querySelectorAll("rect").forEach((box, i) => box.classList.toggle("chosen", i === place));
+      onChoose(place);
+    });
+    return button;
+  });
+  byId("which-digits").replaceChildren(...buttons);
+}

@@ -70,6 +70,8 @@ export const TEXT = {
   unreadable: "The response is not valid. Is there a proxy between your browser and the service?",
   feedback: "Feedback",
   feedbackTitle: "What did you draw?",
+  feedbackWhich: "Choose a digit",
+  feedbackPlace: (place, digit) => `Digit ${place}: ${digit}`,
   feedbackStored:
     "Stored: the 28 × 28 pixels above, the predictions and the label that you choose. They help to find errors and to train better models. Nothing else about you is stored.",
   thanks: (label, count) => `Thank you. Label ${label} is saved.${count > 1 ? ` ${count} labels in total.` : ""}`,

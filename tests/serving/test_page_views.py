@@ -203,6 +203,40 @@ def test_feedback_is_recorded_and_withdrawn(new_tab: TabFactory, logging_service
     assert np.frombuffer(kept, np.uint8).reshape(28, 28).tolist() == drawn["pixels"]
 
 
+def test_a_digit_of_a_number_is_corrected(new_tab: TabFactory, logging_service: str, log_database: str) -> None:
+    tab = new_tab(logging_service)
+    page = tab.open()
+    page.get_by_role("button", name="Number").click()
+    answers: list[Response] = []
+    champion = requests.get(f"{tab.url}/model", timeout=30).json()["champion"]
+    page.on("response", lambda answer: f"/predict_number?model={champion}" in answer.url and answers.append(answer))
+    for left in (0.2, 0.5, 0.8):
+        tab.draw([(left, 0.2), (left, 0.8)])
+    expect(page.locator("#which button")).to_have_count(3)
+    labels = page.locator("#labels button")
+    expect(labels.first).to_be_disabled()  # a digit is chosen first
+    page.locator("#which button").nth(1).click()
+    expect(page.locator("#which button").nth(1)).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#boxes rect.chosen")).to_have_count(1)
+    labels.nth(4).click()
+    expect(page.locator("#thanks")).to_have_text("Thank you. Label 4 is saved.")
+    tab.screenshot("number-feedback")
+    answer = answers[-1].json()
+    assert len(answer["digits"]) == 3
+    engine = sql.create_engine(log_database)
+    with engine.connect() as connection:
+        query = sql.select(database.labels).where(database.labels.c.request_id == answer["request_id"])
+        (row,) = connection.execute(query).all()
+    engine.dispose()
+    assert (row.position, row.label) == (1, 4)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#which")).to_be_hidden()
+    tab.draw([(0.5, 0.2), (0.5, 0.8)])  # a number of one digit
+    page.locator("#which button").click()
+    labels.nth(1).click()
+    expect(page.locator("#thanks")).to_have_text("Thank you. Label 1 is saved. 2 labels in total.")
+
+
 def test_feedback_is_hidden_without_prediction_log(tab: Tab) -> None:
     tab.draw_and_wait(ONE)
     expect(tab.page.locator("#feedback")).to_be_hidden()

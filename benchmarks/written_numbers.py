@@ -1,6 +1,6 @@
 """Measures how many handwritten numbers on generated pages are read correctly, with a trained model.
 
-    python -m benchmarks.numbers cnn
+    python -m benchmarks.written_numbers cnn
 
 Digits come from MNIST's validation images and from drawn forms; see pipeline/drawing/number_pages.py.
 """
