@@ -24,9 +24,9 @@ def documented(file: str, heading: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def committed(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the small project in which `dvc.lock` and the metrics are committed."""
-    copy = project.copy(tmp_path_factory.mktemp("dvc"))
+def committed(built_project: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the small project, which no test has changed, in which `dvc.lock` and the metrics are committed."""
+    copy = built_project.copy(tmp_path_factory.mktemp("dvc"))
     copy.git("add", "-A")
     copy.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "results")
     return copy
