@@ -73,7 +73,7 @@ export const TEXT = {
   feedbackWhich: "Choose a digit",
   feedbackPlace: (place, digit) => `Digit ${place}: ${digit}`,
   feedbackStored:
-    "Stored: the 28 × 28 pixels above, the predictions and the label that you choose. They help to find errors and to train better models. Nothing else about you is stored.",
+    "Stored: the 28 × 28 pixels that the models see, the predictions and the label that you choose. They help to find errors and to train better models. Nothing else about you is stored.",
   thanks: (label, count) => `Thank you. Label ${label} is saved.${count > 1 ? ` ${count} labels in total.` : ""}`,
   withdraw: "Withdraw the last label",
   withdrawn: (label) => `Label ${label} is withdrawn.`,

@@ -231,6 +231,7 @@ def test_a_digit_of_a_number_is_corrected(new_tab: TabFactory, logging_service: 
     assert (row.position, row.label) == (1, 4)
     page.get_by_role("button", name="Clear").click()
     expect(page.locator("#which")).to_be_hidden()
+    page.locator("#pad").scroll_into_view_if_needed()
     tab.draw([(0.5, 0.2), (0.5, 0.8)])  # a number of one digit
     page.locator("#which button").click()
     labels.nth(1).click()
