@@ -88,8 +88,10 @@ def enlarge(image: NDArray[np.uint8], height: int, random: np.random.Generator) 
 
 
 def crop(ink: Floats) -> Floats:
-    """Without the empty rows and columns around the ink."""
+    """Without the empty rows and columns around the ink; all of it if there is hardly any."""
     rows, columns = np.flatnonzero(ink.max(1) > 0.3), np.flatnonzero(ink.max(0) > 0.3)
+    if not len(rows):
+        return ink
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
