@@ -38,7 +38,7 @@ def bright(digits: Bytes) -> Bytes:
     faint = (strongest > 0) & (strongest < 128)
     digits = digits.copy()
     digits[faint] = np.rint(digits[faint] * (255 / strongest[faint, None, None])).astype(np.uint8)
-    return digits[strongest > 0]
+    return np.asarray(digits[strongest > 0])
 
 
 def two_digits(digits: Bytes, random: np.random.Generator) -> NDArray[np.float32]:
