@@ -54,7 +54,7 @@ def test_the_experiment_opens_on_its_runs_and_describes_them(page: Page, address
     assert "/runs?" in page.url
     expect(page.get_by_text("Models trained on this dataset.")).to_be_visible()
     page.screenshot(path=SCREENSHOTS / "mlflow-runs.png")
-    page.get_by_role("link", name="cnn", exact=True).click()
+    page.get_by_role("link", name="cnn", exact=True).first.click()
     expect(page.get_by_text(re.compile("Training of cnn on .*: test accuracy .*95% interval"))).to_be_visible(
         timeout=30_000
     )
