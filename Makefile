@@ -16,7 +16,7 @@ LOCK_OPTIONS := --quiet --universal --python-version 3.11 --no-header --no-emit-
 LOCKS := requirements.txt requirements-dev.txt serving/requirements.txt
 AUDIT ?=
 PYTEST ?=
-WORKERS ?= 2
+WORKERS ?= 3
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ coverage: .venv/.dev ## run all tests and show the branch coverage of each packa
 
 coverage: COVERAGE := --cov --cov-append --cov-report=
 
-# Two workers run whole modules at the same time, then one process runs the tests that need the machine for themselves.
+# Three workers run whole modules at the same time (their tests often wait for another process), then one process runs the tests that need the machine for themselves.
 # Pytest's status 5 says that a selection contains no tests; that is an error only if neither part contains one.
 define run_tests
 export TEST_PROJECT=$$(mktemp -d); trap 'rm -rf "$$TEST_PROJECT"' EXIT; parallel=0; alone=0; \

@@ -155,7 +155,8 @@ def test_postgresql_serves_the_log_the_monitor_and_deletion(
         "python", "-m", "pipeline.monitoring.monitor", status=11, DIGITS_DATABASE_URL=postgres_url
     )
     erase = ("python", "-m", "pipeline.monitoring.erase", request_id)
-    assert "rows deleted" in project.run(*erase, DIGITS_DATABASE_URL=postgres_url)
+    deleted = project.run(*erase, DIGITS_DATABASE_URL=postgres_url)
+    assert "rows deleted" in deleted and "VACUUM FULL" in deleted
     assert not rows(postgres_url, database.pictures.select()) and not rows(postgres_url, database.labels.select())
 
 

@@ -26,8 +26,6 @@ from tests.conftest import Project, drawn_digits
 pytestmark = pytest.mark.slow
 
 MEASURED = ("run.json", "latency.json")  # run ids and times, which are no outputs of DVC
-REGISTRY = ("registered.json", "bento.json", "outcome.json")  # depend on what other tests registered before
-BESIDE = ("/wide/", "reports/monitor.", "reports/feedback.json")  # what other tests left, which no stage writes
 
 
 def ran(output: str) -> list[str]:
@@ -187,41 +185,60 @@ def test_packaging_again_keeps_an_intact_bento_and_replaces_a_damaged_one(projec
     assert package() == (tag, folder, created)
     style = folder / "src" / "serving" / "page" / "style.css"
     style.write_text(style.read_text()[:100])
-    assert package()[0] == tag and package()[2] != created
+    mended = package()
+    assert mended[0] == tag and mended[2] != created
     assert style.read_bytes() == (project.folder / "serving" / "page" / "style.css").read_bytes()
-    for file in ("bento.yaml", "verified"):  # as a killed `package` leaves it
-        created = package()[2]
-        (folder / file).unlink()
-        assert package()[0] == tag and package()[2] != created
+    (folder / "bento.yaml").unlink()  # as a killed `package` leaves it
+    completed = package()
+    assert completed[0] == tag and completed[2] != mended[2]
     assert (project.folder / "dvc.lock").read_bytes() == lock
 
 
+KILLS = {  # the sign that a stage is in the middle of its work: its first file, or the first row in a table of MLflow
+    "fetch": "data/raw/*.gz", "validate": "reports/validation.json", "prepare": "data/prepared/*.npz",
+    "corrupt": "data/derived/*.npz", "train@mlp": "metrics", "evaluate@mlp": "evaluations/mlp/*.json",
+    "compare": "reports/comparison.*", "register": "model_versions", "package": ".bentoml/models/*",
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
-def again(project: Project, make_project: Callable[[str], Project]) -> Project:
-    """A second small project, run from nothing, committed, and pushed to a remote that its clones know."""
+def again(make_project: Callable[[str], Project]) -> Project:
+    """A second small project, run from nothing, but killed in the middle of most stages and started again."""
     made = make_project("again")
-    made.repro()
-    made.run("dvc", "remote", "add", "--default", "store", str(made.folder.with_name("remote")))
-    made.run("dvc", "push")
-    made.git("add", "-A")
-    made.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "run from nothing")
+    for stage, sign in KILLS.items():
+        kill_in(made, stage, sign)
+    assert "package" in ran(made.repro())
     return made
 
 
-def test_two_runs_from_nothing_give_the_same_lock(project: Project, again: Project) -> None:
-    assert (again.folder / "dvc.lock").read_bytes() == project.lock
+def test_a_killed_run_completes_and_gives_the_same_bytes(built_project: Project, again: Project) -> None:
+    one, two = products(built_project), products(again)
+    assert one.keys() == two.keys()
+    differing = {path for path in one if one[path] != two[path]}
+    assert {path for path in differing if not path.endswith(MEASURED)} == set()
+    assert (again.folder / "dvc.lock").read_bytes() == built_project.lock
+
+
+@pytest.fixture(scope="module")
+def pushed(again: Project) -> Project:
+    """The second project, committed, and pushed to a remote that its clones know."""
+    again.run("dvc", "remote", "add", "--default", "store", str(again.folder.with_name("remote")))
+    again.run("dvc", "push")
+    again.git("add", "-A")
+    again.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "run from nothing")
+    return again
 
 
 @pytest.mark.parametrize("source", ["remote", "shared cache"])
-def test_a_clone_trains_nothing(project: Project, again: Project, tmp_path: Path, source: str) -> None:
-    subprocess.run(["git", "clone", "--quiet", again.folder, tmp_path / "clone"], check=True)
+def test_a_clone_trains_nothing(built_project: Project, pushed: Project, tmp_path: Path, source: str) -> None:
+    subprocess.run(["git", "clone", "--quiet", pushed.folder, tmp_path / "clone"], check=True)
     clone = Project.__new__(Project)
     clone.folder = tmp_path / "clone"
-    (clone.folder / "dvc.lock").write_bytes(project.lock)  # of another run than the one that filled the cache
+    (clone.folder / "dvc.lock").write_bytes(built_project.lock)  # of another run than the one that filled the cache
     if source == "remote":
         clone.run("dvc", "pull", "--allow-missing")
     else:
-        clone.run("dvc", "cache", "dir", "--local", str(again.folder / ".dvc" / "cache"))
+        clone.run("dvc", "cache", "dir", "--local", str(pushed.folder / ".dvc" / "cache"))
     output = clone.repro()
     assert ran(output) == ["fetch", "register", "package"]
     assert clone.git("status", "--porcelain") == ""  # dvc.lock is the same
@@ -338,27 +355,6 @@ def test_below_the_bar_nothing_becomes_champion_and_the_champion_stays(project: 
         with_bars(project, 0.3)
         project.change(lambda params: params["models"]["cnn"].update(minimum_steps=steps))
         project.repro("compare")
-
-
-KILLS = {  # the sign that a stage is in the middle of its work: its first file, or the first row in a table of MLflow
-    "fetch": "data/raw/*.gz", "validate": "reports/validation.json", "prepare": "data/prepared/*.npz",
-    "corrupt": "data/derived/*.npz", "train@mlp": "metrics", "evaluate@mlp": "evaluations/mlp/*.json",
-    "compare": "reports/comparison.*", "register": "model_versions", "package": ".bentoml/models/*",
-}  # fmt: skip
-
-
-def test_a_killed_run_completes_and_a_second_clone_gives_the_same_bytes(
-    project: Project, make_project: Callable[[str], Project]
-) -> None:
-    second = make_project("second")
-    for stage, sign in KILLS.items():
-        kill_in(second, stage, sign)
-    assert "package" in ran(second.repro())
-    one, two = products(project), products(second)
-    left_over = {path for path in one if any(name in path for name in BESIDE)}
-    differing = {path for path in one.keys() - left_over if one[path] != two.get(path)}
-    assert {path for path in differing if not any(name in path for name in MEASURED + REGISTRY)} == set()
-    assert two.keys() == one.keys() - left_over
 
 
 def kill_in(project: Project, stage: str, sign: str) -> None:
