@@ -38,7 +38,8 @@ coverage: .venv/.dev ## run all tests and show the branch coverage of each packa
 
 coverage: COVERAGE := --cov --cov-append --cov-report=
 
-# Three workers run whole modules at the same time (their tests often wait for another process), then one process runs the tests that need the machine for themselves.
+# Three workers run whole modules at the same time, because tests often wait for other processes; then one process runs the
+# tests that need the machine for themselves.
 # Pytest's status 5 says that a selection contains no tests; that is an error only if neither part contains one.
 define run_tests
 export TEST_PROJECT=$$(mktemp -d); trap 'rm -rf "$$TEST_PROJECT"' EXIT; parallel=0; alone=0; \

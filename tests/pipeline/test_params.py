@@ -156,5 +156,5 @@ def test_the_default_quality_bar_applies_to_unnamed_models() -> None:
 def test_parameters_are_flattened_to_dotted_keys() -> None:
     flat = flatten(load_params().models["cnn"].model_dump(), "models.cnn")
     assert flat["models.cnn.optimizer.name"] == "adamw"
-    assert flat["models.cnn.arguments.filters"] == [28, 40, 64, 128]
+    assert flat["models.cnn.arguments.filters"] == [16, 32, 64, 128]
     assert flatten({"a": {"b": 1}, "c": {}}) == {"a.b": 1}
