@@ -4,7 +4,9 @@ import csv
 import json
 import re
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 from benchmarks.peers.work import MAX_BODY_BYTES
 from benchmarks.worst_requests import ROUTES, requests_for
 from recognition.decoding import MAX_PIXELS, decode_image
+from serving.prediction_log.rows import PICTURE_BYTES
 from tests.conftest import Project
 
 pytestmark = pytest.mark.slow
@@ -92,6 +95,26 @@ def test_the_worst_requests_stay_within_the_limits_of_the_service() -> None:
         assert requests and all(len(request.body) <= MAX_BODY_BYTES for request in requests)
     pictures = [decode_image(request.body) for request in requests_for("/predict")]
     assert len(pictures) >= 5 and all(picture.width * picture.height == MAX_PIXELS for picture in pictures)
+
+
+def test_stores(project: Project, postgres_url: str, tmp_path: Path) -> None:
+    result, mlflow_db = tmp_path / "stores.json", tmp_path / "mlflow.db"
+    stores = ("--database-url", postgres_url, "--tracking-uri", f"sqlite:///{mlflow_db}")
+    smallest = ("--seconds", "1", "--processes", "1", "2", "--json", str(result))
+    said = project.run("python", "-m", "benchmarks.stores", *stores, *smallest)
+    rows = json.loads(result.read_text())
+    kinds = [
+        ("postgresql", "pictures", 1),
+        ("postgresql", "pictures", 2),
+        ("MLflow", "trials", 1),
+        ("MLflow", "trials", 2),
+    ]
+    assert [(row["store"], row["kind"], row["processes"]) for row in rows] == kinds
+    assert all(row["per_second"] > 0 for row in rows) and said.count("\n| ") == len(rows)
+    assert all(PICTURE_BYTES < row["bytes_each"] < 10 * PICTURE_BYTES for row in rows[:2])
+    with closing(sqlite3.connect(mlflow_db)) as database:
+        (runs,) = database.execute("select count(*) from runs where status = 'FINISHED'").fetchone()
+    assert runs >= 3
 
 
 def test_training(project: Project) -> None:
