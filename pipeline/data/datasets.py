@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pipeline.console import PipelineError
 from pipeline.paths import DATASETS
@@ -12,9 +12,19 @@ from pipeline.settings import Settings, Share, parse_settings, read_yaml
 Checksum = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")]
 
 
+def _distinct(names: list[str]) -> list[str]:
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{min(repeated)!r} occurs more than once; each class needs a name of its own")
+    return names
+
+
 class DatasetFile(Settings):
+    """A published file: one of `data/raw`, or a zip archive that has them as `members`."""
+
     checksum: Checksum
     decompressed: Checksum | None = None
+    members: dict[str, str] = {}
+    transposed: bool = False
 
 
 class Counts(Settings):
@@ -47,7 +57,7 @@ class Expected(Settings):
 class Dataset(Settings):
     title: str
     source: str
-    classes: Annotated[list[str], Field(min_length=2)]
+    classes: Annotated[list[str], Field(min_length=2, max_length=256), AfterValidator(_distinct)]  # labels are bytes
     mirrors: list[str]
     files: dict[str, DatasetFile]
     counts: Counts

@@ -4,15 +4,13 @@
 """
 
 import os
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
 from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.idx import RAW_FILES, read_source, write_idx
-from pipeline.data.mirrors import Unreachable, download, mirrors, write_source
+from pipeline.data.mirrors import is_reachable, mirrors, write_source
 from pipeline.params import load_params
 from pipeline.paths import RAW, SOURCE
 from recognition.preprocessing import centre_by_mass, fit_to_box
@@ -57,13 +55,7 @@ def main() -> None:
     dataset = load_dataset(name)
     if not dataset.files:  # the embedded dataset was chosen after it was the fallback of another one
         return
-    label_file = RAW_FILES["train"][1]
-    for mirror in mirrors(name, dataset):
-        with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=".fetch-") as folder:
-            try:
-                download(mirror, label_file, Path(folder), retries=0)
-            except Unreachable:
-                continue
+    for mirror in filter(lambda mirror: is_reachable(mirror, dataset), mirrors(name, dataset)):
         say(f"{mirror} is reachable: {dataset.title} replaces the fallback")
         SOURCE.unlink()
         return

@@ -6,15 +6,17 @@ import os
 import shutil
 import sys
 import tempfile
+import zipfile
 import zlib
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 
 import pooch
 import requests
 
 from pipeline.console import PipelineError, say
 from pipeline.data.datasets import Dataset, DatasetFile
-from pipeline.data.idx import RAW_FILES
+from pipeline.data.idx import RAW_FILES, read_idx, write_idx
 from pipeline.files import sha256, write_json
 from pipeline.paths import RAW, ROOT, SOURCE
 
@@ -39,23 +41,60 @@ def fetch_from_mirrors(name: str, dataset: Dataset) -> bool:
     for mirror in mirrors(name, dataset):
         with tempfile.TemporaryDirectory(dir=RAW.parent, prefix=".fetch-") as folder:
             try:
-                for file, published in dataset.files.items():
-                    download(mirror, file, Path(folder), RETRIES)
-                    verify(Path(folder) / file, published)
+                own = mirror not in dataset.mirrors
+                verified = [fetch_file(mirror, *item, Path(folder), own) for item in dataset.files.items()]
             except Unreachable as error:
                 say(f"{mirror}: {error}")
             except WrongChecksum as error:
                 wrong.append(f"{mirror}: {error}")
                 say(wrong[-1])
             else:
-                for file in dataset.files:
+                for file in raw_files():
                     (Path(folder) / file).replace(RAW / file)
                 write_source(name, mirror, fallback=False)
-                say(f"{name}: {len(dataset.files)} files from {mirror}, checksums verified")
+                checked = "checksums verified" if all(verified) else "not verified, unpacked files have no checksums"
+                say(f"{name}: {len(raw_files())} files from {mirror}, {checked}")
                 return True
     if wrong:
         raise PipelineError("\n".join([*wrong, f"no mirror has {name} with the published checksums"]))
     return False
+
+
+def fetch_file(mirror: str, file: str, published: DatasetFile, folder: Path, own: bool) -> bool:
+    """Write a published file to `folder`; of an archive, its members, as files of `data/raw`.
+
+    Returns whether the checksum was verified: the user's `own` mirror may have the members of an archive as unpacked
+    files. Raises Unreachable or WrongChecksum, and PipelineError for a damaged unpacked file.
+    """
+    try:
+        download(mirror, file, folder, RETRIES)
+    except Unreachable:
+        if not (published.members and own):
+            raise
+        for member in published.members.values():
+            download(mirror, PurePosixPath(member).name, folder, RETRIES)
+        convert_members(published, folder)
+        return False
+    verify(folder / file, published)
+    if published.members:
+        with zipfile.ZipFile(folder / file) as archive:
+            for member in published.members.values():
+                with archive.open(member) as packed, (folder / PurePosixPath(member).name).open("wb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked)
+        convert_members(published, folder)
+    return True
+
+
+def convert_members(published: DatasetFile, folder: Path) -> None:
+    """Write the unpacked members of an archive as files of `data/raw`, with upright images."""
+    for file, member in published.members.items():
+        array = read_idx(folder / PurePosixPath(member).name)
+        write_idx(folder / file, array.transpose(0, 2, 1) if published.transposed and array.ndim == 3 else array)
+
+
+def raw_files() -> list[str]:
+    """Names of the files of `data/raw`."""
+    return [file for pair in RAW_FILES.values() for file in pair]
 
 
 def mirrors(name: str, dataset: Dataset) -> list[str]:
@@ -93,16 +132,34 @@ def download(mirror: str, file: str, folder: Path, retries: int) -> None:
         raise Unreachable(f"{file}: {f'HTTP {status}' if status else type(error).__name__}") from None
 
 
+def is_reachable(mirror: str, dataset: Dataset) -> bool:
+    """Whether a mirror has a published file of the dataset, packed or, on the user's own mirror, unpacked."""
+    file, published = next(iter(dataset.files.items()))
+    unpacked = [] if mirror in dataset.mirrors else [PurePosixPath(path).name for path in published.members.values()]
+    return any(has_file(mirror, name) for name in (file, *unpacked[:1]))
+
+
+def has_file(mirror: str, file: str) -> bool:
+    """Whether a mirror has a file. Its content is not downloaded."""
+    if not is_url(mirror):
+        return local_path(mirror, file).is_file()
+    with suppress(requests.RequestException):
+        timeout = (CONNECT_SECONDS, READ_SECONDS)
+        with requests.get(f"{mirror}{file}", stream=True, timeout=timeout) as response:
+            return response.ok
+    return False
+
+
 def verify(path: Path, published: DatasetFile) -> None:
     """Raise WrongChecksum unless the file, or its decompressed content, has the published checksum."""
-    content = path.read_bytes()
-    found = checksum(content, published.checksum)
+    algorithm = published.checksum.split(":")[0]
+    found = f"{algorithm}:{pooch.file_hash(str(path), algorithm)}"
     if found == published.checksum:
         return
     message = f"{path.name}: expected {published.checksum}, found {found}"
     if published.decompressed:
         try:
-            content = gzip.decompress(content)
+            content = gzip.decompress(path.read_bytes())
         except (OSError, EOFError, ValueError, zlib.error) as error:
             raise WrongChecksum(f"{message} ({error})") from None
         if checksum(content, published.decompressed) == published.decompressed:
@@ -118,5 +175,5 @@ def checksum(content: bytes, like: str) -> str:
 
 def write_source(name: str, mirror: str, fallback: bool) -> None:
     """Record dataset, mirror and checksums of the files of `data/raw` in source.json."""
-    files = {file: sha256(RAW / file) for pair in RAW_FILES.values() for file in pair}
+    files = {file: sha256(RAW / file) for file in raw_files()}
     write_json(SOURCE, {"dataset": name, "mirror": mirror, "fallback": fallback, "files": files})

@@ -30,7 +30,7 @@ def error_lines(path: Path) -> list[str]:
 
 def test_the_files_of_the_repository_are_valid() -> None:
     assert list(load_params().models) == ["mlp", "cnn"]
-    assert set(load_datasets()) == {"mnist", "fashion-mnist", "kmnist", "optdigits"}
+    assert set(load_datasets()) == {"mnist", "fashion-mnist", "kmnist", "emnist-balanced", "optdigits"}
 
 
 @pytest.mark.parametrize(
