@@ -27,7 +27,8 @@ def main() -> None:
     ):
         save(file, {name: corrupt(images, name, seed) for name in CORRUPTIONS})
         say(f"{file}: {len(CORRUPTIONS)} corruptions of {len(images):,} images")
-    forms = settings.forms if load_dataset(tuning.dataset).classes == CLASSES else 0
+    classes = load_dataset(tuning.dataset).classes
+    forms = settings.forms if classes == CLASSES else 0
     drawn = Split(tuning.dataset, *draw_digits(forms, FORMS_SEED + settings.seed, TEST))
     save_split("forms", drawn, DERIVED)
     say(f"forms: {forms:,} drawn digits")
@@ -37,7 +38,7 @@ def main() -> None:
     save_split("calibration", calibration, DERIVED)
     varied = vary(from_bytes(test[: settings.sensitivity_images]), np.random.default_rng(settings.seed))
     save("varied", {f"{name} {amount:g}": array for name, by in varied.items() for amount, array in by.items()})
-    ood_images, kinds = make_ood_samples(settings.ood_samples, tune, settings.seed)
+    ood_images, kinds = make_ood_samples(settings.ood_samples, tune, settings.seed, classes)
     placed = np.stack([to_mnist_geometry(digit) for digit in tune])  # to fit the OOD score
     save("ood_samples", {"images": ood_images, "kinds": kinds, "placed": placed})
     say(f"ood_samples: {len(ood_images):,} out-of-distribution images")

@@ -23,7 +23,7 @@ def main() -> None:
     train = published["train"]
     pen_strokes = draw_digits(int(settings.pen_stroke_share * len(train.labels)) if classes == CLASSES else 0)
     test = Split(dataset, *read_raw("test"))
-    splits = {**published, "train": add_corrections(train.extended(*pen_strokes)), "test": test}
+    splits = {**published, "train": add_corrections(train.extended(*pen_strokes), classes), "test": test}
     for name, split in splits.items():
         counts = np.bincount(split.labels, minlength=len(classes))
         if counts.min() < MINIMUM_PER_CLASS:
@@ -36,8 +36,8 @@ def main() -> None:
     say(f"{dataset}: {sizes}; train includes {len(pen_strokes[1]):,} images of pen strokes")
 
 
-def add_corrections(train: Split) -> Split:
-    """Append the corrections that `make feedback` exported, if they belong to the same dataset."""
+def add_corrections(train: Split, classes: list[str]) -> Split:
+    """Append the corrections that `make feedback` exported, if they belong to the same dataset and the same classes."""
     path = FEEDBACK / "labels.npz"
     if not path.exists():
         if path.with_name("labels.npz.dvc").exists():
@@ -46,6 +46,9 @@ def add_corrections(train: Split) -> Split:
     with np.load(path, allow_pickle=False) as content:
         if str(content["dataset"]) != train.dataset:
             say(f"data/feedback/labels.npz is for {content['dataset']}: ignored")
+            return train
+        if "classes" in content and content["classes"].tolist() != classes:
+            say(f"data/feedback/labels.npz is for earlier classes of {train.dataset}: ignored; run: make feedback")
             return train
         say(f"{len(content['labels']):,} corrections added to train")
         return train.extended(content["images"], content["labels"])

@@ -32,6 +32,7 @@ class ErrorCode(StrEnum):
     UNSUPPORTED_CONTENT_TYPE = "unsupported_content_type"
     BROKEN_IMAGE = "broken_image"
     TOO_MANY_DIGITS = "too_many_digits"
+    NOT_DIGITS = "not_digits"
     TOO_MANY_IMAGES = "too_many_images"
     INVALID_PIXELS = "invalid_pixels"
     INVALID_VALUE = "invalid_value"

@@ -29,6 +29,7 @@ ARROW_TYPES: Final[dict[Any, pa.DataType]] = {
 }
 COLUMNS: Final = (  # after the column that names the picture: `file` or `row`
     *(pa.field(name, ARROW_TYPES.get(field.annotation, pa.string())) for name, field in Answer.model_fields.items()),
+    pa.field("label", pa.string()),  # name of the predicted class; null for a model without a card
     pa.field("error", pa.string()),  # why there is no prediction; all other columns are null then
 )
 
@@ -114,8 +115,10 @@ def predict_part(part: Part, model: Model) -> list[dict[str, Any]]:
             rows.append({"error": str(error)})
         except OSError as error:
             rows.append({"error": f"the file cannot be read: {error.strerror}"})
-    answers = iter(model.answer(np.stack(images)) if images else [])
-    return [row or next(answers) for row in rows]
+    classes = model.card.get("classes")
+    answers = model.answer(np.stack(images)) if images else []
+    named = iter([{**answer, "label": classes and classes[answer["prediction"]]} for answer in answers])
+    return [row or next(named) for row in rows]
 
 
 def load_file(path: Path) -> Model:

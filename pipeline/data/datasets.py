@@ -23,7 +23,7 @@ class DatasetFile(Settings):
 
     checksum: Checksum
     decompressed: Checksum | None = None
-    members: dict[str, str] = {}
+    members: dict[str, str] = Field(default={})
     transposed: bool = False
 
 

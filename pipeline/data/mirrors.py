@@ -146,7 +146,7 @@ def has_file(mirror: str, file: str) -> bool:
     with suppress(requests.RequestException):
         timeout = (CONNECT_SECONDS, READ_SECONDS)
         with requests.get(f"{mirror}{file}", stream=True, timeout=timeout) as response:
-            return response.ok
+            return bool(response.ok)
     return False
 
 

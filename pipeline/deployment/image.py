@@ -64,7 +64,8 @@ def current_bento() -> dict[str, Any]:
     if versions.by_alias(model, versions.CHAMPION) is None:
         say(f"the registry has no champion of {model}: building the image of {packaged['bento']} as it is")
         return packaged
-    champion, numbers = versions.served_versions(model)
+    champion, models = versions.served(model)
+    numbers = {name: served.version for name, served in models.items()}
     if (champion, numbers) != (packaged["champion"], {n: entry["version"] for n, entry in packaged["models"].items()}):
         say(f"{packaged['bento']} does not contain the models that are served now: packaging {champion} as champion")
         run(["dvc", "repro", "--single-item", "--force", "package"], "cannot package the champion")

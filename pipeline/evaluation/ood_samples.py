@@ -1,5 +1,8 @@
 """Generated out-of-distribution (OOD) images, on which the OOD score is fitted and evaluated."""
 
+import unicodedata
+from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -17,14 +20,17 @@ Bytes = NDArray[np.uint8]
 LETTERS = "ACEFHKMNPRTVWXacdefhkmnprtuvwxyÄÑßæþλπψωΔΞΣΦΨΩЖЮЯшж&%#@?$§"
 
 
-def make_ood_samples(count: int, digits: Bytes, seed: int) -> tuple[Bytes, NDArray[np.str_]]:
+def make_ood_samples(
+    count: int, digits: Bytes, seed: int, classes: Collection[str] = ()
+) -> tuple[Bytes, NDArray[np.str_]]:
     """Images, uint8 (count, 28, 28) with bright ink, and the name of the kind of each, (count,), in rotation.
 
-    `digits`: uint8 (n, 28, 28), from which `halves` are cut.
+    `digits`: uint8 (n, 28, 28), from which `halves` are cut; `classes`: names, which are no samples of `letters`.
     """
     random = np.random.default_rng(seed)
     per_kind = -(-count // len(KINDS))
-    images = np.stack([make(per_kind, digits, random) for make in KINDS.values()], axis=1)
+    kinds_by_name = KINDS | {"letters": partial(letters, alphabet=other_letters(classes))}
+    images = np.stack([make(per_kind, digits, random) for make in kinds_by_name.values()], axis=1)
     kinds = np.tile(list(KINDS), per_kind)
     return images.reshape(-1, *images.shape[2:])[:count], kinds[:count]
 
@@ -58,14 +64,20 @@ def scribbles(count: int, digits: Bytes, random: np.random.Generator) -> Bytes:
     return np.stack(drawn)
 
 
-def letters(count: int, digits: Bytes, random: np.random.Generator) -> Bytes:
+def other_letters(classes: Collection[str]) -> str:
+    """The LETTERS that are no class, as a capital, a small letter or below an accent."""
+    names = {name.casefold() for name in classes}
+    return "".join(letter for letter in LETTERS if unicodedata.normalize("NFD", letter)[0].casefold() not in names)
+
+
+def letters(count: int, digits: Bytes, random: np.random.Generator, alphabet: str = LETTERS) -> Bytes:
     """Letters and signs in the fonts of matplotlib, rotated by up to 10 degrees."""
     paths = sorted(Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVuS*.ttf"))
     fonts = [ImageFont.truetype(str(path), 80) for path in paths if "Display" not in path.name]
     drawn = []
     for _ in range(count):
         canvas = Image.new("L", (160, 160))
-        font, letter = fonts[random.integers(len(fonts))], LETTERS[random.integers(len(LETTERS))]
+        font, letter = fonts[random.integers(len(fonts))], alphabet[random.integers(len(alphabet))]
         ImageDraw.Draw(canvas).text((80, 80), letter, font=font, fill=255, anchor="mm")
         turned = canvas.rotate(float(random.uniform(-10, 10)), Image.Resampling.BICUBIC)
         drawn.append(to_mnist_geometry(np.asarray(turned)))

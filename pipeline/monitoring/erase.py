@@ -15,6 +15,7 @@ import sqlalchemy as sql
 from filelock import FileLock, Timeout
 
 from pipeline.console import PipelineError, run_main, say
+from pipeline.data.datasets import load_dataset
 from pipeline.data.idx import RAW_FILES, read_raw
 from pipeline.monitoring import copies
 from pipeline.monitoring.copies import Pictures
@@ -101,8 +102,10 @@ def remove_corrections(path: Path, pictures: Pictures) -> bool:
         return False
     with np.load(path, allow_pickle=False) as content:
         images, labels, dataset = content["images"], content["labels"], str(content["dataset"])
+        classes = content["classes"] if "classes" in content else load_dataset(dataset).classes
     kept = np.array([image.tobytes() not in pictures for image in images], bool)
-    export(path, images[kept], labels[kept], dataset)  # also without a change: a killed call may not have told DVC
+    # Also without a change: a killed call may not have told DVC
+    export(path, images[kept], labels[kept], dataset, list(map(str, classes)))
     if not kept.all():
         say(f"{(~kept).sum()} pictures deleted from data/feedback/{path.name}")
     return not kept.all()

@@ -7,6 +7,7 @@ picture in five, selected by its hash: it is never used for training, only to ev
 import hashlib
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from pipeline.data.expectations import describe, image_rules, label_rule, offend
 from pipeline.data.idx import read_raw, read_source
 from pipeline.data.splits import load_split, split_masks
 from pipeline.files import replacing, write_json
+from pipeline.monitoring.drift import Version
 from pipeline.monitoring.logged import Images, database_errors, load_versions, read_labels
 from pipeline.params import Feedback, load_params
 from pipeline.paths import FEEDBACK, PREPARED, REPORTS, ROOT
 from pipeline.tracking import open_database
+from recognition.model import Model
 
 ACCEPTED = "accepted"
 NEEDS_REVIEW = "needs review: "
@@ -38,8 +41,9 @@ def main() -> None:
     labels, images, dataset = labelled_pictures()
     accepted = (labels["outcome"] == ACCEPTED).to_numpy()
     gate = labels["digest"].map(in_gate_set).to_numpy(dtype=bool)
+    classes = load_dataset(dataset).classes
     for name, selected in zip(EXPORTS, (accepted & ~gate, accepted & gate), strict=True):
-        export(FEEDBACK / name, images[selected], labels["label"].to_numpy(np.uint8)[selected], dataset)
+        export(FEEDBACK / name, images[selected], labels["label"].to_numpy(np.uint8)[selected], dataset, classes)
     outcomes = {str(outcome): count for outcome, count in labels["outcome"].value_counts().to_dict().items()}
     summary = {"dataset": dataset, "learnt": int((accepted & ~gate).sum()), "gate": int((accepted & gate).sum())}
     write_json(REPORTS / "feedback.json", {**summary, "outcomes": outcomes})
@@ -50,15 +54,26 @@ def main() -> None:
 
 
 def labelled_pictures() -> tuple[pd.DataFrame, Images, str]:
-    """Returns all current labels with their `outcome`, their pictures, uint8 (n, 28, 28), and the dataset's name."""
+    """Returns all current labels with their `outcome`, their pictures, uint8 (n, 28, 28), and the dataset's name.
+
+    Labels of answers by versions with other classes are left out: their numbers stand for other classes.
+    """
     name, settings, engine = str(read_source()["dataset"]), load_params(), open_database()
+    dataset = load_dataset(name)
     with database_errors():
         labels, images = read_labels(engine, name)
+    answered = {(model, version) for answers in labels["answers"] for model, version, _, _ in answers}
+    found = load_versions(name, answered) if answered else {}
+    changed = {version for version, model in found.items() if model and model.card["classes"] != dataset.classes}
+    current = np.array([changed.isdisjoint(answer[:2] for answer in answers) for answers in labels["answers"]], bool)
+    if not current.all():
+        say(f"{(~current).sum()} labels of versions with other classes than {name} has now: ignored")
+        labels, images = labels[current].reset_index(drop=True), images[current]
     published, classes = read_raw("train")
     masks = split_masks(published, settings.data.validation_share, settings.data.tuning_share)
     counts = np.bincount(classes[masks["train"]], minlength=256)
-    given = label_probabilities(labels, images, name)
-    outcomes = decide_outcomes(labels, images, load_dataset(name), held_out(), given, counts, settings.feedback)
+    given = label_probabilities(labels, images, found)
+    outcomes = decide_outcomes(labels, images, dataset, held_out(), given, counts, settings.feedback)
     return labels.assign(outcome=outcomes), images, name
 
 
@@ -68,18 +83,21 @@ def held_out() -> set[str]:
     return {hashlib.sha256(image.tobytes()).hexdigest() for name in names for image in load_split(name).images}
 
 
-def label_probabilities(labels: pd.DataFrame, images: Images, dataset: str) -> NDArray[np.float64]:
+def label_probabilities(
+    labels: pd.DataFrame, images: Images, versions: Mapping[Version, Model | None]
+) -> NDArray[np.float64]:
     """Returns for each label the highest probability that the versions that answered its picture give it: (n,).
 
-    It is NaN if no answer is stored, or if the registry does not hold one of the versions any more.
+    It is NaN if no answer is stored, or if the registry does not hold one of the versions any more. `versions`: the
+    result of `load_versions`.
     """
     answered: dict[tuple[str, str], list[int]] = {}
     for row, answers in enumerate(labels["answers"]):
         for model, version, _, _ in answers:
             answered.setdefault((model, version), []).append(row)
     highest = np.where([bool(answers) for answers in labels["answers"]], 0.0, np.nan)
-    for version, found in load_versions(dataset, answered).items() if answered else ():
-        rows = answered[version]
+    for version, rows in answered.items():
+        found = versions[version]
         if found is None:
             highest[rows] = np.nan
             continue
@@ -145,14 +163,17 @@ def in_gate_set(digest: str) -> bool:
     return int(digest[16:32], 16) % GATE_ONE_IN == 0
 
 
-def export(path: Path, images: Images, labels: NDArray[np.uint8], dataset: str) -> None:
-    """Write images and labels to `path` and add it to DVC. Without images, delete the file and its .dvc file."""
+def export(path: Path, images: Images, labels: NDArray[np.uint8], dataset: str, classes: Sequence[str]) -> None:
+    """Write images and labels to `path` and add it to DVC. Without images, delete the file and its .dvc file.
+
+    `classes`: the names that the labels are indices of.
+    """
     if not len(images):
         path.unlink(missing_ok=True)
         path.with_name(f"{path.name}.dvc").unlink(missing_ok=True)
         return
     with replacing(path) as file:
-        np.savez_compressed(file, images=images, labels=labels, dataset=np.array(dataset))
+        np.savez_compressed(file, images=images, labels=labels, dataset=np.array(dataset), classes=np.array(classes))
     track(path)
 
 

@@ -45,7 +45,7 @@ def main(hours: float | None = None) -> int:
     since = now - timedelta(hours=hours or settings.hours)
     with database_errors():
         window = read_window(engine, name, since, settings.images)
-    references, missing = load_references(name, window.by_version())
+    references, missing = load_references(name, window.by_version(), dataset.classes)
     features = image_features(window.images)
     report = {
         "dataset": name,
@@ -78,12 +78,16 @@ def main(hours: float | None = None) -> int:
     return EXIT_STATUSES[report["status"]]
 
 
-def load_references(dataset: str, answered: Iterable[Version]) -> tuple[References, dict[Version, str]]:
+def load_references(
+    dataset: str, answered: Iterable[Version], classes: list[str]
+) -> tuple[References, dict[Version, str]]:
     """Returns the references of the versions that answered, and for each version without one the reason."""
     references, missing = {}, {}
     for version, model in load_versions(dataset, answered).items():
         if model is None:
             missing[version] = "the registry does not hold this version, or its files are damaged"
+        elif model.card["classes"] != classes:
+            missing[version] = "it has other classes than the dataset has now"
         elif (reference := load_reference(model.folder / REFERENCE_FILE)) is None:
             missing[version] = "it was registered without a reference"
         else:

@@ -22,8 +22,9 @@ def assess(model: str, challenger: Model, champion: str | None) -> gate.Decision
     """The gate's decision about a challenger; `champion`: number of the champion's version, None if there is none.
 
     A version with the champion's model file updates the champion without a comparison, because it classifies every
-    image as the champion does. Raises PipelineError if the images are missing. A champion whose files are missing or
-    damaged does not count.
+    image as the champion does. A challenger with other classes than the champion is refused: the same prediction means
+    another class. Raises PipelineError if the images are missing or of other classes than the challenger. A champion
+    whose files are missing or damaged does not count.
     """
     current = versions.by_number(model, champion) if champion else None
     if current is not None and current.tags.get("digest") == challenger.digest:
@@ -32,10 +33,23 @@ def assess(model: str, challenger: Model, champion: str | None) -> gate.Decision
     val = load_split("val")
     if val.dataset != challenger.card["dataset"]:
         raise PipelineError(f"the validation images are of {val.dataset}, the model of {challenger.card['dataset']}")
+    dataset = load_dataset(val.dataset)
+    if change := change_of_classes(dataset.classes, challenger.card.get("classes", dataset.classes)):
+        raise PipelineError(f"the model has other classes than the validation images: {change}")
     old = versions.find(model, champion) if champion else None
+    if old and (change := change_of_classes(old.card.get("classes", dataset.classes), dataset.classes)):
+        reason = f"other classes than the champion, version {champion}: {change}; their answers cannot be compared"
+        return gate.Decision(False, reason)
     unseen = unseen_images(val, [challenger, old] if old else [challenger])
     evidence, old_evidence = collect(challenger, val, unseen), collect(old, val, unseen) if old else None
-    return gate.decide(evidence, old_evidence, load_dataset(val.dataset).bar(challenger.name), load_params().selection)
+    return gate.decide(evidence, old_evidence, dataset.bar(challenger.name), load_params().selection)
+
+
+def change_of_classes(before: Sequence[str], after: Sequence[str]) -> str:
+    """What is different in the second list of classes; empty if they are equal."""
+    added = [f"new: {', '.join(names)}"] if (names := [name for name in after if name not in before]) else []
+    removed = [f"missing: {', '.join(names)}"] if (names := [name for name in before if name not in after]) else []
+    return "; ".join([*added, *removed]) or ("" if list(before) == list(after) else "in another order")
 
 
 def unseen_images(val: Split, models: Sequence[Model]) -> NDArray[np.bool_]:
@@ -62,7 +76,8 @@ def collect(model: Model, val: Split, unseen: NDArray[np.bool_]) -> Evidence:
     labelled, path = np.zeros(0, bool), FEEDBACK / "gate.npz"
     if path.exists():
         with np.load(path, allow_pickle=False) as content:
-            if str(content["dataset"]) == model.card["dataset"]:
+            same = "classes" not in content or content["classes"].tolist() == model.card["classes"]
+            if same and str(content["dataset"]) == model.card["dataset"]:
                 labelled = correct(content["images"], content["labels"])
     corrupted = corruption_accuracy(model.classifier, val.labels)
     ood = rejected_samples(model.classifier, model.ood_score)

@@ -104,6 +104,8 @@ def served_versions(model: str) -> tuple[str, dict[str, str]]:
 
 
 def served(model: str) -> tuple[str, dict[str, Model]]:
-    """As `served_versions`, but with the models themselves instead of their numbers."""
+    """As `served_versions`, but with the models themselves, and without those of other classes than the champion's."""
     champion, numbers = served_versions(model)
-    return champion, {name: download(model, number) for name, number in numbers.items()}
+    models = {name: download(model, number) for name, number in numbers.items()}
+    classes = models[champion].card["classes"]
+    return champion, {name: found for name, found in models.items() if found.card["classes"] == classes}

@@ -69,7 +69,8 @@ def describe_probe(description: str) -> dict[str, Any]:
 
 def describe_api(app: FastAPI, open_paths: frozenset[str], classes: Callable[[], int]) -> dict[str, Any]:
     """The OpenAPI document, with the API key for all routes that need it, and the number of classes."""
-    if app.openapi_schema is None:
+    count = classes()
+    if app.openapi_schema is None or app.openapi_schema["x-classes"] != count:
         document = get_openapi(
             title="Digits",
             version=__version__,
@@ -89,7 +90,7 @@ def describe_api(app: FastAPI, open_paths: frozenset[str], classes: Callable[[],
             "label"
         ]
         for schema in (label, paths["/explain"]["post"]["parameters"][0]["schema"]):
-            schema["anyOf"][0]["maximum"] = classes() - 1
+            schema["anyOf"][0]["maximum"] = count - 1
         document["paths"] |= {path: {"get": describe_probe(words)} for path, words in PROBES.items()}
-        app.openapi_schema = document
+        app.openapi_schema = document | {"x-classes": count}
     return app.openapi_schema

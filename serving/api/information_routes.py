@@ -43,7 +43,7 @@ async def feedback(request: Request) -> Response:
     """Submit or withdraw the correct label of an answer."""
     state = state_of(request)
     body = await read_json_body(request, state.settings.max_body_bytes, FEEDBACK_HINT)
-    answer_id, label = parse_feedback(parse_json(body, FEEDBACK_HINT), len(state.models.current.classes))
+    answer_id, label = parse_feedback(parse_json(body, FEEDBACK_HINT), state.models.current.classes)
     await state.feedback.store(state.log, answer_id, label, request.state.client)
     return Response(status_code=204)
 
@@ -80,7 +80,7 @@ async def metrics() -> Response:
     )
 
 
-def parse_feedback(content: Any, classes: int) -> tuple[str, int | None]:
+def parse_feedback(content: Any, classes: list[str]) -> tuple[str, int | None]:
     """Returns the answer's id and the label. Raises RequestError 422."""
     if not isinstance(content, dict) or content.keys() != {"request_id", "label"}:
         message = f"expected the fields request_id and label; {FEEDBACK_HINT}"
@@ -90,7 +90,9 @@ def parse_feedback(content: Any, classes: int) -> tuple[str, int | None]:
         raise RequestError(422, ErrorCode.INVALID_VALUE, f"`request_id` is not a text; {FEEDBACK_HINT}")
     if isinstance(label, float) and label.is_integer():  # JSON has one kind of number
         label = int(label)
-    if label is not None and (type(label) is not int or not 0 <= label < classes):
-        message = f"`label` is {str(label)[:20]!r}, expected 0 to {classes - 1} or null"
+    if label is not None and (type(label) is not int or not 0 <= label < len(classes)):
+        message = f"`label` is {str(label)[:20]!r}, expected 0 to {len(classes) - 1} or null"
+        if isinstance(label, str) and label in classes:
+            message += f"; the class {label!r} has the index {classes.index(label)}"
         raise RequestError(422, ErrorCode.INVALID_VALUE, message)
     return answer_id, label

@@ -123,6 +123,9 @@ async def predict_number(request: Request, model: ModelName = "champion") -> Res
     """Read a number in an image of several digits."""
     state = state_of(request)
     models = state.models.current
+    if not models.are_digits:
+        message = f"the classes of {models.dataset} are not the ten digits, so it reads no numbers; ask /predict"
+        raise RequestError(404, ErrorCode.NOT_DIGITS, message)
     chosen = models.choose(model)
 
     def answer(content: bytes) -> tuple[list[list[tuple[Box, Digit]]], NDArray[np.uint8], Rows]:

@@ -12,6 +12,7 @@ from serving.errors import ErrorCode, RequestError
 from serving.settings import Settings
 
 READY_SECONDS = 1.0
+DIGITS = [str(digit) for digit in range(10)]
 PACKAGED = Path(__file__).parent.parent / "packaged.json"  # champion, tags and versions, by the stage `package`
 
 
@@ -23,6 +24,11 @@ class Models:
     classes: list[str]
     champion: str
     by_name: dict[str, Model]
+
+    @property
+    def are_digits(self) -> bool:
+        """Whether the classes are the ten digits. Reading numbers requires this."""
+        return self.classes == DIGITS
 
     def match_known_digits(self) -> bool:
         """Whether every model still answers its known digits as recorded."""
@@ -73,9 +79,15 @@ class ServedModels:
 
 
 def load_models(folders: Mapping[str, Path], champion: str, versions: Mapping[str, str]) -> Models:
-    """Loads every model from its folder (model.tflite, model.json, known_digits.npz). Raises DamagedModel."""
+    """Loads every model from its folder (model.tflite, model.json, known_digits.npz). Raises DamagedModel.
+
+    All models have the same classes: a prediction is an index of one list.
+    """
     by_name = {name: load_model(folder, versions[name], name) for name, folder in folders.items()}
     card = by_name[champion].card
+    for name, model in by_name.items():
+        if model.card["classes"] != card["classes"]:
+            raise DamagedModel(f"{folders[name]}: {name} has other classes than the champion {champion}")
     return Models(card["dataset"], card["classes"], champion, by_name)
 
 

@@ -1,4 +1,4 @@
-"""EMNIST Balanced from synthetic files: packed or unpacked, upright after `fetch`, 47 classes in every rule and split."""
+"""EMNIST Balanced from synthetic files: packed or unpacked, upright after `fetch`, 47 classes in rules and splits."""
 
 import zipfile
 from pathlib import Path
@@ -126,7 +126,7 @@ def test_a_damaged_unpacked_file_is_an_error_and_replaces_nothing(
 def test_a_label_beyond_the_classes_stops_validation(
     workspace: Path, mirror: Path, dataset: Dataset, monkeypatch
 ) -> None:
-    images, labels = draw_characters(PER_CLASS["test"], 1)
+    labels = draw_characters(PER_CLASS["test"], 1)[1]
     labels[5] = 47
     write_idx(mirror / NAME / "emnist-balanced-test-labels-idx1-ubyte.gz", labels)
     monkeypatch.setenv("DATA_MIRROR", str(mirror))

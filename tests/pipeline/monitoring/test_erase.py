@@ -166,8 +166,8 @@ def stores(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(erase, "ROOT", workspace)
     monkeypatch.setattr(copies, "monitor_runs", lambda: iter([("run 1", runs), ("run 2", None)]))
     (workspace / "data" / "feedback").mkdir(parents=True, exist_ok=True)
-    feedback.export(workspace / "data" / "feedback" / "labels.npz", images[:5], labels[:5], "mnist")
-    feedback.export(workspace / "data" / "feedback" / "gate.npz", images[1:2], labels[1:2], "mnist")
+    feedback.export(workspace / "data" / "feedback" / "labels.npz", images[:5], labels[:5], "mnist", CLASSES)
+    feedback.export(workspace / "data" / "feedback" / "gate.npz", images[1:2], labels[1:2], "mnist", CLASSES)
     return workspace
 
 
@@ -175,6 +175,7 @@ def call(*request_ids: str) -> None:
     erase.main([*request_ids])
 
 
+CLASSES = [str(digit) for digit in range(10)]
 PICTURES = [image.tobytes() for image in drawn_digits(1)[0][:2]]
 
 

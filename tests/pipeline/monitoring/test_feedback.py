@@ -100,6 +100,7 @@ class FixedModel:
 
     def __init__(self, name: str, favourite: int) -> None:
         self.name, self.classes, self.classifier = name, 10, self
+        self.card = {"classes": [str(digit) for digit in range(10)]}
         self.row = np.where(np.arange(10) == favourite, 0.91, 0.01).astype(np.float32)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -160,6 +161,32 @@ def test_a_label_is_judged_by_the_versions_that_answered(
     assert "label 4, cnn v1 predicted 3 (80%): all versions that answered reject the label" in output
     assert "label 3, cnn v1 predicted 3 (80%) and mlp v7 predicted 4 (80%): a version that answered" in output
     assert "labels that need a review: 4" in output
+
+
+def test_labels_of_versions_with_other_classes_are_ignored(
+    deployed: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limit(monkeypatch, rejected_below=0.05, class_share=1.0, client_share=1.0)
+    changed = FixedModel("cnn", 3)
+    changed.card = {"classes": [str(digit) for digit in range(1, 11)]}
+    registry = {"1": FixedModel("cnn", 3), "9": changed}
+    monkeypatch.setattr(logged.versions, "find", lambda registered, number: registry.get(number))
+    log(0, 3, ("cnn", "9", 3))  # class 4 of that version
+    log(1, 3, ("cnn", "1", 3))
+    labels, images, _ = feedback.labelled_pictures()
+    assert labels["outcome"].tolist() == [ACCEPTED] and np.array_equal(images, digit(1)[None])
+    assert "1 labels of versions with other classes than mnist has now: ignored" in capsys.readouterr().out
+
+
+def test_corrections_for_earlier_classes_are_not_trained_on(
+    deployed: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, earlier = len(load_split("train").labels), [*"abcdefghij"]
+    images = np.stack([digit(0), digit(1)])
+    feedback.export(deployed / "data" / "feedback" / "labels.npz", images, np.array([3, 3], np.uint8), "mnist", earlier)
+    prepare.main()
+    assert len(load_split("train").labels) == before
+    assert "labels.npz is for earlier classes of mnist: ignored; run: make feedback" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("label", [3, 4])  # to the images of class 4, `prepare` adds pen strokes

@@ -22,6 +22,7 @@ from tests.conftest import drawn_digits
 from tests.postgres import running_postgres
 
 NOW = datetime.now(UTC)
+CARD = {"classes": [str(digit) for digit in range(10)]}
 
 
 def fill(
@@ -101,10 +102,11 @@ def deployed(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     made = make_reference(images, Split("mnist", images, labels), np.eye(10)[labels], np.zeros(300, bool))
     save_reference(workspace / "reference.npz", made)
     versions = {
-        "1": SimpleNamespace(name="cnn", folder=workspace),
-        "2": SimpleNamespace(name="cnn", folder=workspace / "x"),
+        "1": SimpleNamespace(name="cnn", folder=workspace, card=CARD),
+        "2": SimpleNamespace(name="cnn", folder=workspace / "x", card=CARD),
+        "4": SimpleNamespace(name="mlp", folder=workspace, card=CARD),
+        "5": SimpleNamespace(name="mlp", folder=workspace, card={"classes": [*CARD["classes"], "ten"]}),
     }
-    versions["4"] = SimpleNamespace(name="mlp", folder=workspace)
     monkeypatch.setattr(logged.tracking, "connect", lambda: None)
     monkeypatch.setattr(logged.versions, "find", lambda registered, number: versions.get(number))
     monkeypatch.setattr(monitor, "log_report", lambda report, plots: None)
@@ -175,17 +177,19 @@ def test_answers_without_a_reference_are_counted_and_named(
     deployed(255 - images[:7], labels[:7], version="2")  # registered without a reference
     deployed(255 - images[:5], labels[:5], version="3")  # not in the registry
     deployed(255 - images[:3], labels[:3], version="1", name="mlp")  # the registry's version 1 is another model
+    deployed(255 - images[:2], labels[:2] + 10, version="5", name="mlp")  # classes that the dataset does not have
     assert run() == 0
     output = capsys.readouterr().out
     for line in (
         "7 answers of cnn v2 are not compared: it was registered without a reference",
         "5 answers of cnn v3 are not compared: the registry does not hold this version, or its files are damaged",
         "3 answers of mlp v1 are not compared: the registry does not hold this version, or its files are damaged",
+        "2 answers of mlp v5 are not compared: it has other classes than the dataset has now",
     ):
         assert line in output
     report = read_json(workspace / "reports" / "monitor.json")
     compared = {row["version"]: row["pictures"] for row in report["versions"] if not row["not_compared"]}
-    assert compared == {"cnn v1": 300} and report["pictures"] == 315
+    assert compared == {"cnn v1": 300} and report["pictures"] == 317
     assert {row["version"] for row in report["figures"]} == {"cnn v1"}
     page = (workspace / "reports" / "monitor.html").read_text()
     assert "no: it was registered without a reference" in page and page.count("<svg") == 1

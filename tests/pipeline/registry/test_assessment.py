@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.console import PipelineError
 from pipeline.data.splits import Split, hash_fractions, save_split
 from pipeline.registry import assessment, versions
 from pipeline.registry.assessment import unseen_images
@@ -65,6 +66,43 @@ def test_a_champion_trained_on_the_validation_images_refuses_every_challenger(
     assert decision.reason == (
         "too few images to decide: 0 validation images trained neither model, at least 100 are needed"
     )
+
+
+@pytest.mark.parametrize(
+    ("classes", "change"),
+    [
+        ([*"0123456789", "A"], "missing: A"),
+        ([*"012345678"], "new: 9"),
+        ([*"0123456798"], "in another order"),
+        ([*"012345678", "nine"], "new: 9; missing: nine"),
+    ],
+)
+def test_a_champion_with_other_classes_is_not_compared(
+    workspace: Path, val: Split, monkeypatch: pytest.MonkeyPatch, classes: list[str], change: str
+) -> None:
+    save_split("val", val)
+    champion = version(data_digest={"val": val.digest()}, classes=classes)
+    monkeypatch.setattr(versions, "find", lambda model, number: champion)
+    monkeypatch.setattr(versions, "by_number", lambda model, number: None)
+    decision = assessment.assess("mnist-classifier", version(classes=[*"0123456789"]), "1")
+    expected = f"other classes than the champion, version 1: {change}; their answers cannot be compared"
+    assert (decision.promote, decision.reason) == (False, expected)
+
+
+def test_a_challenger_with_other_classes_than_the_validation_images_is_not_evaluated(
+    workspace: Path, val: Split
+) -> None:
+    save_split("val", val)
+    with pytest.raises(PipelineError, match="other classes than the validation images: missing: 9"):
+        assessment.assess("mnist-classifier", version(classes=[*"012345678"]), None)
+
+
+def test_models_with_other_classes_than_the_champion_are_not_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = {"1": version(classes=["a", "b"]), "2": version(classes=["a", "b"]), "3": version(classes=["b", "a"])}
+    monkeypatch.setattr(versions, "served_versions", lambda model: ("cnn", {"mlp": "1", "cnn": "2", "wide": "3"}))
+    monkeypatch.setattr(versions, "download", lambda model, number: models[number])
+    champion, served = versions.served("letters-classifier")
+    assert champion == "cnn" and served == {"mlp": models["1"], "cnn": models["2"]}
 
 
 def test_the_content_digest_covers_what_decides_answers_and_nothing_else() -> None:
