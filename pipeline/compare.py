@@ -15,7 +15,15 @@ from pipeline.evaluation.model_selection import Evidence, select_model
 from pipeline.files import read_json, write_json, write_text
 from pipeline.params import load_params
 from pipeline.paths import DERIVED, EVALUATIONS, MODELS, REPORTS
-from pipeline.reporting.comparison import CHARTS, draw_charts, find_images, first_corrupted, seen_by
+from pipeline.reporting.charts import MANY
+from pipeline.reporting.comparison import (
+    CHARTS,
+    draw_charts,
+    find_images,
+    first_corrupted,
+    frequent_confusions,
+    seen_by,
+)
 from pipeline.reporting.rendering import render
 
 
@@ -44,6 +52,7 @@ def main() -> None:
         "images": {name: len(split.labels) for name, split in splits.items()},
         "per_class": {name: model["evaluation"]["per_class"]["test"]["classes"] for name, model in models.items()},
         "charts": charts,
+        "confusions": {name: confusions_of(model, dataset.classes) for name, model in models.items()},
         "galleries": find_images(models, splits["test"], dataset, params.compare.pictures),
         "corrupted": first_corrupted(),
         "seen": seen_by(models),
@@ -58,6 +67,12 @@ def main() -> None:
         write_text(REPORTS / CHARTS / f"{name}.svg", chart)
     say(comparison["headline"])
     say("report: reports/comparison.html")
+
+
+def confusions_of(model: dict[str, Any], classes: list[str]) -> list[dict[str, Any]]:
+    """The most frequent errors of a model on the test images; empty if its confusion matrix is small."""
+    matrix = np.array(model["evaluation"]["per_class"]["test"]["confusion"])
+    return frequent_confusions(matrix, classes) if len(classes) > MANY else []
 
 
 def evidence_of(model: dict[str, Any], labels: NDArray[np.uint8]) -> Evidence:

@@ -19,6 +19,7 @@ from pipeline.reporting.rendering import COLOURS, INK, colour
 
 Curves = Mapping[str, Sequence[Mapping[str, float]]]  # rows of one curve for each model
 
+MANY = 18  # classes; more of them need a larger confusion matrix
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # the same chart gives the same bytes
 
 rcParams.update({f"{part}color": INK for part in ("text.", "axes.label", "axes.edge", "xtick.", "ytick.")})
@@ -68,16 +69,22 @@ def confusion(matrix: NDArray[np.integer[Any]], classes: Sequence[str], index: i
 
     `matrix`: counts (classes, classes), rows are labels and columns are predictions.
     """
-    figure, axes = chart(5.2, 5.0) if max(map(len, classes)) > 2 else chart(4.4, 4.2)
+    width, height = (5.2, 5.0) if _are_long(classes) else (4.4, 4.2)
+    side = 0.2 * len(classes) + 0.6  # inches; less than the height for up to MANY classes
+    figure, axes = chart(max(width, side), max(height, side))
+    size = 7 if matrix.max() < 1000 or len(classes) <= MANY else 5  # points; cells have 14
     errors = matrix * (1 - np.eye(len(matrix), dtype=int))
     share = errors / max(errors.max(), 1)
     shades = LinearSegmentedColormap.from_list("errors", [to_rgba(colour(index), alpha) for alpha in (0, 0.85)])
     axes.imshow(share, cmap=shades, vmin=0, vmax=1)
     for row, column in np.argwhere(matrix):
         ink = "white" if share[row, column] > 0.8 else INK
-        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=7, color=ink)
+        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=size, color=ink)
     _label_classes(axes, classes, 60)
     axes.set_yticks(range(len(classes)), classes)
+    if len(classes) > MANY:  # the labels are far from most cells
+        axes.tick_params(top=True, right=True, labeltop=True, labelright=True)
+        axes.grid(linewidth=0.25, alpha=0.5)
     axes.set(xlabel="prediction", ylabel="label")
     return figure
 
@@ -199,8 +206,12 @@ def _label_points(axes: Any, points: Sequence[tuple[str, float, float, str, int]
 
 def _label_classes(axes: Any, classes: Sequence[str], rotation: float) -> None:
     """Class names on the x axis, rotated if they are long."""
-    long = max(map(len, classes)) > 2
+    long = _are_long(classes)
     axes.set_xticks(range(len(classes)), classes, rotation=rotation if long else 0, ha="right" if long else "center")
+
+
+def _are_long(classes: Sequence[str]) -> bool:
+    return max(map(len, classes)) > 2
 
 
 def _label_log_axis(axis: Any, digits: Sequence[int] = (1, 2, 5)) -> None:

@@ -1,5 +1,6 @@
 """Charts and images of the comparison report."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pipeline.files import read_json
 from pipeline.paths import DERIVED, REFERENCES
 from pipeline.reporting import charts
 
+CONFUSIONS = 12  # of each model
 CHARTS = "comparison.charts"  # a folder of `reports`; model names cannot contain a dot
 
 
@@ -41,6 +43,21 @@ def draw_charts(models: dict[str, dict[str, Any]], dataset: Dataset, splits: dic
     for index, (name, matrix) in enumerate(each("per_class", "test", "confusion").items()):
         figures[f"confusion of {name}"] = charts.confusion(np.array(matrix), dataset.classes, index)
     return {name: charts.figure_to_svg(figure, name) for name, figure in figures.items()}
+
+
+def frequent_confusions(matrix: NDArray[np.integer[Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The most frequent errors: label, prediction, number of images, and their share of the images with this label.
+
+    `matrix`: counts (classes, classes), rows are labels and columns are predictions.
+    """
+    errors = matrix * (1 - np.eye(len(matrix), dtype=int))
+    order = np.argsort(-errors, axis=None, kind="stable")[:CONFUSIONS]
+    pairs = [divmod(int(index), len(matrix)) for index in order if errors.flat[index]]
+    return [
+        {"label": classes[row], "prediction": classes[column], "images": int(errors[row, column]),
+         "share": errors[row, column] / matrix[row].sum()}
+        for row, column in pairs
+    ]  # fmt: skip
 
 
 def load_references(dataset: Dataset) -> list[dict[str, Any]]:

@@ -1,13 +1,15 @@
-// Prediction results: the model input, a summary, and one card with a probability bar per class for each model.
+// Prediction results: the model input, a summary, and for each model a card with a probability bar for each class.
+// Of many classes, the cards show the most probable ones.
+import { areDigits, areMany } from "./classes.js";
 import { IMAGE_SIZE } from "./drawing.js";
+import { topIndices } from "./inside.js";
 import { TEXT } from "./texts.js";
+
+const TOP_BARS = 5; // of many classes; one more bar is for all others
 
 const byId = (id) => document.getElementById(id);
 const inputContext = byId("seen").getContext("2d");
 const element = (tag, className, text = "") => Object.assign(document.createElement(tag), { className, textContent: text });
-
-/** Returns whether the classes are the ten digits. Sample digits and number mode require this. */
-export const areDigits = (classes) => classes.every((name, i) => name === String(i));
 
 /** Returns the CSS colour of a model. `index`: position of the model in `params.yaml`. */
 export const modelColour = (index) => `var(--model-${index % 6})`;
@@ -24,11 +26,11 @@ export class Answers {
       const head = element("h2", "", name);
       head.append(element("small", "", TEXT.version(version, name === model.champion)));
       const bars = element("ol", "bars");
-      const rows = this.classes.map((label) => {
+      const rows = this.bars(null).map(([label]) => {
         const row = element("li", "");
         const track = element("span", "track");
         track.append(element("i", ""));
-        row.append(element("span", "", label), track, element("span", "share"));
+        row.append(element("span", "class", label), track, element("span", "share"));
         bars.append(row);
         return row;
       });
@@ -79,6 +81,15 @@ export class Answers {
     return text(this.classes[order[0]], this.classes[order[1]]);
   }
 
+  /** Returns name, probability and index of the class of each bar; `answer` is null for none. */
+  bars(answer) {
+    const shares = answer?.probabilities ?? this.classes.map(() => 0);
+    if (!areMany(this.classes)) return this.classes.map((name, label) => [name, shares[label], label]);
+    const top = topIndices(shares, TOP_BARS);
+    const rest = Math.max(1 - top.reduce((sum, label) => sum + shares[label], 0), 0);
+    return [...top.map((label) => [answer ? this.classes[label] : "", shares[label], label]), [TEXT.others(this.classes.length - TOP_BARS), answer ? rest : 0, null]];
+  }
+
   showSummary(text, kind = "") {
     if (byId("verdict").textContent !== text) byId("verdict").textContent = text; // an unchanged text would be announced again
     byId("result").dataset.kind = kind;
@@ -91,9 +102,10 @@ export class Answers {
     noteElement.textContent = note;
     card.classList.toggle("uncertain", Boolean(answer?.uncertain));
     card.classList.toggle("empty", !text);
-    rows.forEach((row, i) => {
-      const share = answer?.probabilities[i] ?? 0;
-      row.classList.toggle("best", Boolean(text) && answer?.prediction === i);
+    this.bars(answer).forEach(([name, share, label], i) => {
+      const row = rows[i];
+      row.firstChild.textContent = name;
+      row.classList.toggle("best", Boolean(text) && answer?.prediction === label);
       row.children[1].firstChild.style.transform = `scaleX(${share})`;
       row.lastChild.textContent = answer ? TEXT.share(share) : "";
     });

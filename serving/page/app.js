@@ -1,5 +1,6 @@
 // Entry point of the page: connects the drawing, the service and the views. Drawing never waits for a response.
-import { Answers, areDigits, modelColour, showError } from "./answers.js";
+import { Answers, modelColour, showError } from "./answers.js";
+import { areCharacters, areDigits } from "./classes.js";
 import { Drawing } from "./drawing.js";
 import { Explanation } from "./explain.js";
 import { Feedback } from "./feedback.js";
@@ -156,7 +157,8 @@ function updateHint() {
   byId("hint").textContent = drawing.blank ? (mode === "digit" ? TEXT.hint : TEXT.hintNumber) : "";
 }
 function updateTitle() {
-  const text = areDigits(model.classes) ? (mode === "digit" ? TEXT.title : TEXT.titleNumber) : TEXT.titleOther(model.dataset);
+  const other = areCharacters(model.classes) ? TEXT.titleCharacters : TEXT.titleOther(model.dataset);
+  const text = areDigits(model.classes) ? (mode === "digit" ? TEXT.title : TEXT.titleNumber) : other;
   document.title = text;
   document.querySelector("h1").textContent = text;
 }

@@ -1,5 +1,6 @@
 // Explanations: for each model a map of the pixels that support or contradict a class, over the digit.
 import { modelColour } from "./answers.js";
+import { fillClassButtons } from "./classes.js";
 import { IMAGE_SIZE } from "./drawing.js";
 import { fetchJson } from "./service.js";
 import { TEXT } from "./texts.js";
@@ -25,16 +26,10 @@ export class Explanation {
       byId("maps").append(figure);
       this.maps[name] = canvas;
     });
-    byId("why-classes").replaceChildren(
-      ...this.classes.map((name, label) => {
-        const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
-        button.addEventListener("click", () => {
-          this.chosenLabel = label;
-          this.explain();
-        });
-        return button;
-      }),
-    );
+    fillClassButtons(byId("why-classes"), this.classes, (label) => {
+      this.chosenLabel = label;
+      this.explain();
+    });
     byId("why").ontoggle = () => this.explain();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.explanation && this.paint());
     this.clear();

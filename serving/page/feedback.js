@@ -1,5 +1,5 @@
 // Feedback: one button per class sends the true label to /feedback. Labels can be withdrawn until the page is closed.
-import { areDigits } from "./answers.js";
+import { fillClassButtons } from "./classes.js";
 import { fetchJson } from "./service.js";
 import { TEXT } from "./texts.js";
 
@@ -9,14 +9,7 @@ export class Feedback {
   constructor(classes, onError) {
     Object.assign(this, { classes, onError, requestId: null });
     this.saved = []; // {id, label} that can be withdrawn, newest last
-    byId("labels").replaceChildren(
-      ...classes.map((name, label) => {
-        const button = Object.assign(document.createElement("button"), { type: "button", textContent: name });
-        button.addEventListener("click", () => this.save(label));
-        return button;
-      }),
-    );
-    byId("labels").classList.toggle("digits", areDigits(classes));
+    fillClassButtons(byId("labels"), classes, (label) => this.save(label));
     byId("withdraw").onclick = () => this.withdraw();
     this.setRequest(null);
   }

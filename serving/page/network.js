@@ -1,10 +1,12 @@
 // The view of the demo network: input pixels, two hidden layers, the outputs, and the strongest connections.
+import { areMany } from "./classes.js";
 import { IMAGE_SIZE } from "./drawing.js";
 import { forward, read, strongestConnections, topIndices } from "./inside.js";
 import { TEXT } from "./texts.js";
 
 const byId = (id) => document.getElementById(id);
 const FILTER_COUNT = 8;
+const TOP_CLASSES = 10; // outputs that are drawn if there are many
 const COLUMNS = [IMAGE_SIZE, 8, 16]; // squares per row, for the input and the two hidden layers
 const canvas = byId("network");
 
@@ -85,12 +87,21 @@ function paintWeights(filter, weights, colours) {
   context.globalAlpha = 1;
 }
 
+/** Returns the classes whose outputs are drawn: all, or the most probable ones in their order. */
+function shownClasses(classes, probabilities, drawn) {
+  const all = [...classes.keys()];
+  if (!areMany(classes)) return all;
+  return drawn ? topIndices(probabilities, TOP_CLASSES).sort((a, b) => a - b) : all.slice(0, TOP_CLASSES);
+}
+
 /** Draw the four layers from left to right on a wide canvas, from top to bottom on a tall canvas. `prediction`: class, or null. */
 function draw(context, width, height, ratio, network, activations, classes, prediction, colours) {
   const horizontal = width > height;
   const breadth = horizontal ? height : width; // extent perpendicular to the layer sequence
   const length = horizontal ? width : height; // extent along the layer sequence
-  const sizes = [horizontal ? 0.72 : 0.55, 0.72, 0.72, 0.94].map((share) => share * breadth); // of each layer, along `breadth`
+  const shown = shownClasses(classes, activations[3], prediction !== null);
+  const some = shown.length < classes.length;
+  const sizes = [horizontal ? 0.72 : 0.55, 0.72, 0.72, horizontal && some ? 0.86 : 0.94].map((share) => share * breadth); // of each layer, along `breadth`
   const lengths = [sizes[0], (sizes[1] * 8) / 16, sizes[2], horizontal ? 150 * ratio : 52 * ratio]; // of each layer, along `length`
   const gap = (length - lengths.reduce((sum, value) => sum + value, 0)) / 3;
   const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((sum, value) => sum + value + gap, 0));
@@ -107,9 +118,9 @@ function draw(context, width, height, ratio, network, activations, classes, pred
     const { cells, cell, x, y } = boxes[layer];
     return [x + ((index % cells[0]) + 0.5) * cell, y + (Math.floor(index / cells[0]) + 0.5) * cell];
   };
-  const slot = sizes[3] / classes.length;
-  const output = (index) => {
-    const side = (breadth - sizes[3]) / 2 + (index + 0.5) * slot;
+  const slot = sizes[3] / shown.length;
+  const output = (label) => {
+    const side = (breadth - sizes[3]) / 2 + (shown.indexOf(label) + 0.5) * slot;
     return horizontal ? [starts[3], side] : [side, starts[3]];
   };
 
@@ -158,10 +169,12 @@ function draw(context, width, height, ratio, network, activations, classes, pred
   const font = getComputedStyle(canvas).fontFamily;
   context.textBaseline = "middle";
   context.textAlign = horizontal ? "left" : "center";
-  classes.forEach((name, i) => {
+  const long = shown.some((i) => classes[i].length > 2);
+  shown.forEach((i) => {
+    const name = classes[i];
     const [x, y] = output(i);
     const share = prediction === null ? 0 : activations[3][i];
-    const room = horizontal ? 66 * ratio : slot * 0.6;
+    const room = horizontal ? (long ? 44 : 66) * ratio : slot * 0.6;
     const bar = horizontal ? [x + 5 * ratio, y - 5 * ratio, room, 10 * ratio] : [x - room / 2, y + 5 * ratio, room, 10 * ratio];
     context.globalAlpha = 1;
     context.fillStyle = colours.track;
@@ -172,12 +185,17 @@ function draw(context, width, height, ratio, network, activations, classes, pred
     context.font = `${i === prediction ? 700 : 400} ${14 * ratio}px ${font}`;
     context.fillStyle = i === prediction ? colours.text : colours.muted;
     const short = name.length > 6 ? `${name.slice(0, 5)}…` : name;
-    context.fillText(short, horizontal ? x + 82 * ratio : x, horizontal ? y : y + 30 * ratio);
-    if (horizontal && prediction !== null) context.fillText(TEXT.share(share), x + 104 * ratio, y);
+    context.fillText(short, horizontal ? x + (long ? 56 : 82) * ratio : x, horizontal ? y : y + 30 * ratio);
+    if (horizontal && prediction !== null) context.fillText(TEXT.share(share), x + (long ? 114 : 104) * ratio, y);
   });
   context.font = `400 ${13 * ratio}px ${font}`;
   context.fillStyle = colours.muted;
   context.textAlign = horizontal ? "center" : "right";
+  if (some && horizontal) {
+    context.textAlign = "left";
+    context.fillText(TEXT.insideClasses(shown.length, classes.length), starts[3], (breadth + sizes[3]) / 2 + 18 * ratio);
+    context.textAlign = "center";
+  } else if (some) context.fillText(TEXT.insideClasses(shown.length, classes.length), (breadth + sizes[3]) / 2, starts[3] + 50 * ratio);
   TEXT.insideLayers(network.widths).forEach((text, layer) => {
     const { cells, cell, x, y } = boxes[layer];
     if (horizontal) context.fillText(text, x + (cells[0] * cell) / 2, y + cells[1] * cell + 18 * ratio);

@@ -5,6 +5,7 @@ const list = (words) => (words.length < 2 ? words.join("") : `${words.slice(0, -
 export const TEXT = {
   title: "Draw a digit",
   titleNumber: "Write a number",
+  titleCharacters: "Draw a character",
   titleOther: (dataset) => `Draw for ${dataset}`,
   modes: "Drawing mode",
   modeDigit: "Digit",
@@ -49,6 +50,7 @@ export const TEXT = {
   doubtOther: { not_a_digit: () => "Does not look like the training images" },
   confident: (share) => `${percent(share)} confident`,
   version: (version, champion) => `version ${version}${champion ? " · champion" : ""}`,
+  others: (count) => `${count} others`,
   share: (share) => `${(100 * share).toFixed(0)}%`,
   number: (number) => `Prediction: ${number}`,
   numberLines: (number) => number.replaceAll("/", " / "),
@@ -101,6 +103,7 @@ export const TEXT = {
     `The validation accuracy of this network is ${percent(accuracy)}. The models above are more accurate, but this network is small enough to show every neuron.`,
   insideFilters: "Weights of the most active neurons",
   insideLayers: (widths) => [`${widths[0]} pixels`, `${widths[1]} neurons`, `${widths[2]} neurons`],
+  insideClasses: (shown, count) => `${shown} of ${count} classes`,
   insideFilter: (neuron) => `Weights of neuron ${neuron} for the 784 pixels`,
   insideMeans:
     "Computed in your browser. Each square is a neuron; a stronger colour means a higher activation. Lines show the connections that contribute most: solid lines add, dashed lines subtract. The small images show the weights of the most active neurons in the first hidden layer, one weight per pixel. Ink on pixels of the first colour activates the neuron, ink on pixels of the other colour inhibits it.",
