@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from pipeline.console import run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import Split, load_split, save_split
-from pipeline.drawing.digits import CLASSES, TEST, draw_digits
+from pipeline.drawing.digits import TEST, draw_digits
 from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt, from_bytes, vary
 from pipeline.evaluation.ood_samples import make_ood_samples, to_mnist_geometry
 from pipeline.evaluation.segments import make_segments
@@ -27,8 +27,8 @@ def main() -> None:
     ):
         save(file, {name: corrupt(images, name, seed) for name in CORRUPTIONS})
         say(f"{file}: {len(CORRUPTIONS)} corruptions of {len(images):,} images")
-    classes = load_dataset(tuning.dataset).classes
-    forms = settings.forms if classes == CLASSES else 0
+    dataset = load_dataset(tuning.dataset)
+    forms = settings.forms if dataset.are_digits else 0
     drawn = Split(tuning.dataset, *draw_digits(forms, FORMS_SEED + settings.seed, TEST))
     save_split("forms", drawn, DERIVED)
     say(f"forms: {forms:,} drawn digits")
@@ -38,7 +38,7 @@ def main() -> None:
     save_split("calibration", calibration, DERIVED)
     varied = vary(from_bytes(test[: settings.sensitivity_images]), np.random.default_rng(settings.seed))
     save("varied", {f"{name} {amount:g}": array for name, by in varied.items() for amount, array in by.items()})
-    ood_images, kinds = make_ood_samples(settings.ood_samples, tune, settings.seed, classes)
+    ood_images, kinds = make_ood_samples(settings.ood_samples, tune, settings.seed, dataset.classes)
     placed = np.stack([to_mnist_geometry(digit) for digit in tune])  # to fit the OOD score
     save("ood_samples", {"images": ood_images, "kinds": kinds, "placed": placed})
     say(f"ood_samples: {len(ood_images):,} out-of-distribution images")

@@ -6,7 +6,7 @@ from pipeline.console import PipelineError, run_main, say
 from pipeline.data.datasets import load_dataset
 from pipeline.data.idx import read_raw, read_source
 from pipeline.data.splits import Split, save_split, split_masks
-from pipeline.drawing.digits import CLASSES, draw_digits
+from pipeline.drawing.digits import draw_digits
 from pipeline.params import load_params
 from pipeline.paths import FEEDBACK
 
@@ -16,12 +16,13 @@ MINIMUM_PER_CLASS = 3  # images of each class in each split
 def main() -> None:
     settings = load_params().data
     dataset = read_source()["dataset"]
-    classes = load_dataset(dataset).classes
+    entry = load_dataset(dataset)
+    classes = entry.classes
     images, labels = read_raw("train")
     masks = split_masks(images, settings.validation_share, settings.tuning_share)
     published = {name: Split(dataset, images[mask], labels[mask]) for name, mask in masks.items()}
     train = published["train"]
-    pen_strokes = draw_digits(int(settings.pen_stroke_share * len(train.labels)) if classes == CLASSES else 0)
+    pen_strokes = draw_digits(int(settings.pen_stroke_share * len(train.labels)) if entry.are_digits else 0)
     test = Split(dataset, *read_raw("test"))
     splits = {**published, "train": add_corrections(train.extended(*pen_strokes), classes), "test": test}
     for name, split in splits.items():

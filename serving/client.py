@@ -15,7 +15,6 @@ from rich.text import Text
 from urllib3.util import Retry
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
-DIGITS = [str(digit) for digit in range(10)]
 # Retries while the service is busy or loads its models, after Retry-After or 1, 2, 4 ... s; not if it is unreachable.
 RETRIES = Retry(
     connect=0, read=0, other=0, status=5, backoff_factor=1, status_forcelist=(429, 503), allowed_methods=None,
@@ -99,7 +98,7 @@ def cells(answer: dict[str, Any], classes: list[str]) -> tuple[str | Text, ...]:
     if "error" in answer:
         return "-", "", "", Text(answer["error"], "red")
     reason = answer["reason"] or ""
-    if reason == "not_a_digit" and classes != DIGITS:
+    if reason == "not_a_digit" and classes != list("0123456789"):
         reason = "unlike_the_training_images"
     note = f"uncertain: {reason.replace('_', ' ')}" if answer["uncertain"] else ""
     name, model = Text(classes[answer["prediction"]], "bold"), f"{answer['model']} {answer['version']}"

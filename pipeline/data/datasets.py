@@ -65,6 +65,11 @@ class Dataset(Settings):
     contested_labels: list[int]
     quality_bar: dict[str, Share]
 
+    @property
+    def are_digits(self) -> bool:
+        """Whether the classes are the ten digits."""
+        return self.classes == [str(digit) for digit in range(10)]
+
     def bar(self, model: str) -> float:
         """Minimum validation accuracy that `model` needs for registration."""
         return self.quality_bar.get(model, self.quality_bar["default"])

@@ -7,7 +7,6 @@ from pipeline.drawing.forms import FORMS
 from pipeline.drawing.pen import Floats, Pen, Stroke, Style, draw
 from recognition.image_format import BOX_SIZE, IMAGE_SIZE
 
-CLASSES = [str(digit) for digit in range(10)]  # of the datasets that pen strokes fit
 TRAINING = Style(proportions=(0, 1), widths=(0.8, 4.5), tilt=25, slant=0.15, unsteadiness=0.03)
 TEST = Style(proportions=(-0.1, 1.1), widths=(1, 5), tilt=30, slant=0.1, unsteadiness=0.02)
 

@@ -224,9 +224,9 @@ def _label_log_axis(axis: Any, digits: Sequence[int] = (1, 2, 5)) -> None:
 def classes_per_split(counts: Mapping[str, NDArray[np.integer[Any]]], classes: Sequence[str]) -> Figure:
     """Number of images of each class in each split."""
     figure, axes = chart(9, 3)
-    axes.grouped_bar(counts, group_spacing=0.5, colors=[to_rgba(INK, alpha) for alpha in (1, 0.65, 0.35)])
+    axes.grouped_bar(counts, group_spacing=0.5, colors=[to_rgba(INK, alpha) for alpha in (1, 0.65, 0.4, 0.2)])
     _label_classes(axes, classes, 30)
-    axes.set(ylabel="images")
+    axes.set(ylabel="images", xlim=(-0.6, len(classes) - 0.4))
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(counts))
     return figure
 

@@ -20,6 +20,7 @@ export class Answers {
     this.classes = model.classes;
     this.cards = {};
     byId("models").replaceChildren();
+    byId("models").classList.toggle("names", !areDigits(this.classes));
     Object.entries(model.models).forEach(([name, { version }], index) => {
       const card = element("article", "model");
       card.style.setProperty("--colour", modelColour(index));
@@ -87,7 +88,7 @@ export class Answers {
     if (!areMany(this.classes)) return this.classes.map((name, label) => [name, shares[label], label]);
     const top = topIndices(shares, TOP_BARS);
     const rest = Math.max(1 - top.reduce((sum, label) => sum + shares[label], 0), 0);
-    return [...top.map((label) => [answer ? this.classes[label] : "", shares[label], label]), [TEXT.others(this.classes.length - TOP_BARS), answer ? rest : 0, null]];
+    return [...top.map((label) => [answer ? this.classes[label] : "", shares[label], label]), [TEXT.others, answer ? rest : 0, null]];
   }
 
   showSummary(text, kind = "") {

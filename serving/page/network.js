@@ -102,7 +102,7 @@ function draw(context, width, height, ratio, network, activations, classes, pred
   const shown = shownClasses(classes, activations[3], prediction !== null);
   const some = shown.length < classes.length;
   const sizes = [horizontal ? 0.72 : 0.55, 0.72, 0.72, horizontal && some ? 0.86 : 0.94].map((share) => share * breadth); // of each layer, along `breadth`
-  const lengths = [sizes[0], (sizes[1] * 8) / 16, sizes[2], horizontal ? 150 * ratio : 52 * ratio]; // of each layer, along `length`
+  const lengths = [sizes[0], (sizes[1] * 8) / 16, sizes[2], (horizontal ? 150 : some ? 68 : 52) * ratio]; // of each layer, along `length`
   const gap = (length - lengths.reduce((sum, value) => sum + value, 0)) / 3;
   const starts = lengths.map((_, i) => lengths.slice(0, i).reduce((sum, value) => sum + value + gap, 0));
   context.clearRect(0, 0, width, height);

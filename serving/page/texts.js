@@ -50,7 +50,7 @@ export const TEXT = {
   doubtOther: { not_a_digit: () => "Does not look like the training images" },
   confident: (share) => `${percent(share)} confident`,
   version: (version, champion) => `version ${version}${champion ? " · champion" : ""}`,
-  others: (count) => `${count} others`,
+  others: "others",
   share: (share) => `${(100 * share).toFixed(0)}%`,
   number: (number) => `Prediction: ${number}`,
   numberLines: (number) => number.replaceAll("/", " / "),
