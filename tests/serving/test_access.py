@@ -1,6 +1,5 @@
 """Keys, limits and logs of the service, served with settings of its own."""
 
-import asyncio
 import hashlib
 import json
 import re
@@ -11,17 +10,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
-from starlette.types import Message, Receive, Scope, Send
 
 from pipeline.deployment import bento_server
 from pipeline.files import read_json
-from serving.errors import JSONResponse, RequestError
-from serving.middleware import load_limits
-from serving.settings import Settings
 from tests.conftest import Project, serve
 from tests.serving.test_hostile import saved, seven
 
@@ -241,89 +235,3 @@ def test_keys_of_a_file_open_the_service_and_can_be_changed(project: Project, ta
             assert time.monotonic() < deadline
             time.sleep(0.2)
         assert [status(key) for key in ("the key of ann", "the key of bob \u00e0")] == [401, 401]
-
-
-def test_a_slow_sender_is_not_waited_for_for_ever() -> None:
-    answered = asyncio.run(within_limits(Settings(), body_seconds=0.1, more_body=True, work_seconds=0))
-    assert answered["status"] == 400 and answered["code"] == "incomplete_body" and "did not arrive" in answered["error"]
-
-
-def test_work_beyond_the_deadline_is_given_up() -> None:
-    answered = asyncio.run(
-        within_limits(Settings(deadline_seconds=0.1), body_seconds=20, more_body=False, work_seconds=9)
-    )
-    assert answered["status"] == 503 and answered["code"] == "deadline_exceeded" and "within 0.1 s" in answered["error"]
-    answered = asyncio.run(
-        within_limits(Settings(deadline_seconds=9), body_seconds=20, more_body=False, work_seconds=0)
-    )
-    assert answered["status"] == 200
-
-
-def test_bodies_of_a_worker_have_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_limits, "MAX_BUFFERED_BYTES", 5)
-    assert asyncio.run(three_bodies_of_three_bytes()) == [429, 200, 200]
-
-
-async def three_bodies_of_three_bytes() -> list[int]:
-    """The statuses of a request during another one, of that other one, and of one after both."""
-    first_may_end = asyncio.Event()
-    statuses: list[int] = []
-
-    async def read(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await scope["state"]["wait"].wait()
-        statuses.append(200)
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": b"aaa", "more_body": False}
-
-    async def send(message: Message) -> None:
-        raise AssertionError(message)
-
-    async def ask(wait: asyncio.Event) -> None:
-        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [], "state": {"wait": wait}}
-        try:
-            await limits(scope, receive, send)
-        except RequestError as error:
-            statuses.append(error.status)
-
-    limits, at_once = load_limits.LoadLimitsMiddleware(read, Settings()), asyncio.Event()
-    at_once.set()
-    first = asyncio.create_task(ask(first_may_end))
-    await asyncio.sleep(0)
-    await ask(at_once)  # together 6 bytes
-    first_may_end.set()
-    await first
-    await ask(at_once)  # the bytes of ended requests do not count
-    return statuses
-
-
-async def within_limits(
-    settings: Settings, body_seconds: float, more_body: bool, work_seconds: float
-) -> dict[str, Any]:
-    """The response of a route that works for some seconds, behind LoadLimitsMiddleware."""
-
-    async def work(scope: Scope, receive: Receive, send: Send) -> None:
-        while (await receive())["more_body"]:
-            pass
-        await asyncio.sleep(work_seconds)
-        await JSONResponse({})(scope, receive, send)
-
-    sent: list[Message] = []
-    arrived = False
-
-    async def receive() -> Message:
-        nonlocal arrived
-        if arrived:
-            await asyncio.Event().wait()
-        arrived = True
-        return {"type": "http.request", "body": b"a", "more_body": more_body}
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load_limits, "BODY_SECONDS", body_seconds)
-        scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
-        await load_limits.LoadLimitsMiddleware(work, settings)(scope, receive, send)
-    return {"status": sent[0]["status"], **json.loads(sent[1]["body"])}
