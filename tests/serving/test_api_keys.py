@@ -56,6 +56,18 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ApiKeys(Settings(api_keys_file=tmp_path / "missing"))
 
 
+def test_the_file_is_read_again_after_the_interval(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(api_keys.time, "monotonic", lambda: now)
+    keys = ApiKeys(Settings(api_keys_file=file))
+    for name in ("first", "second"):
+        file.write_text(line(name, f"the {name} key"))
+        now += api_keys.INTERVAL - 0.001
+        assert keys.identify(f"the {name} key".encode()) is None
+        now += 0.001
+        assert keys.identify(f"the {name} key".encode()) == f"key of {name}"
+
+
 def test_a_changed_file_takes_effect_and_a_wrong_one_does_not(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "INTERVAL", 0)
     keys = ApiKeys(Settings(api_keys_file=file))

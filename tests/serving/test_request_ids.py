@@ -56,6 +56,16 @@ def test_an_id_from_the_future_is_refused_beyond_the_clocks_skew(monkeypatch: py
                 signed().parse(made)
 
 
+def test_the_limits_of_an_ids_age_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_ids.time, "time_ns", lambda: 1_800_000_060_000_000_000)
+    made, unsigned = signed().create(), RequestIds().create()
+    monkeypatch.setattr(request_ids.time, "time", lambda: 1_800_000_000.0)
+    assert signed().parse(made) == (made, None)  # as far ahead as clocks may differ
+    assert signed(since=1_800_000_060.001).parse(unsigned) == (unsigned, None)
+    with pytest.raises(UnknownRequestId):
+        signed(since=1_800_000_060.0).parse(unsigned)
+
+
 def test_unsigned_ids_are_valid_if_they_are_older_than_signatures() -> None:
     made = RequestIds().create()
     assert len(made) == 32

@@ -1,6 +1,7 @@
 """A wrong setting keeps the service from starting, with one line that names it, however it is started."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.deployment.bento_server import free_port
-from serving.settings import Settings, variable
+from serving.settings import Settings, read_settings, variable
 from tests.conftest import REPOSITORY, Project
 
 WRONG = {
@@ -52,6 +53,67 @@ def test_an_empty_key_is_refused() -> None:
     environment = {**os.environ, "DIGITS_API_KEY": ""}
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.startswith("error: DIGITS_API_KEY is empty")
+
+
+def test_a_wrong_environment_is_one_line_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGITS_API_KEY", "")
+    with pytest.raises(ValueError, match=r"^DIGITS_API_KEY is empty: set a key of 8 or more characters, or unset it"):
+        read_settings()
+    for field, value in {"workers": "0", "allow_origins": "example.org", "api_key": "secret1", "hash_key": ""}.items():
+        monkeypatch.setenv(variable(field), value)
+    with pytest.raises(ValueError) as raised:
+        read_settings()
+    key, workers, origins = str(raised.value).split("; ")
+    assert key == "DIGITS_API_KEY is set: value should have at least 8 items after validation, not 7"
+    assert workers == "DIGITS_WORKERS is '0': input should be greater than or equal to 1"
+    assert origins.startswith("DIGITS_ALLOW_ORIGINS is 'example.org': value error, expected origins like")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "wrong"),
+    [
+        ("digits.example, *.Digits.example:80,[", "["),
+        ("*.", "*."),
+        ("a.*", "a.*"),
+        ("*a.example", "*a.example"),
+        ("a b", "a b"),
+        ("http://a", "http://a"),
+        ("a/b", "a/b"),
+        ("ok.example", None),
+        ("*", None),
+        ("*.a-b.example", None),
+        ("::1, 10.0.0.1", None),
+        (" , ", None),
+    ],
+)
+def test_allowed_hosts_are_names(hosts: str, wrong: str | None) -> None:
+    if wrong is None:
+        assert Settings(allowed_hosts=hosts).host_names >= {"localhost", "127.0.0.1", "::1"}
+    else:
+        with pytest.raises(ValueError, match=re.escape(f"found {wrong!r}")):
+            Settings(allowed_hosts=hosts)
+
+
+@pytest.mark.parametrize(
+    ("origins", "found"),
+    [
+        ("", set()),
+        ("*", {"*"}),
+        (" https://a.example,http://b.example:80 ,", {"https://a.example", "http://b.example:80"}),
+        ("https://a.example/", None),
+        ("https://", None),
+        ("ftp://a.example", None),
+        ("https://a b", None),
+        ("**", None),
+        ("null", None),
+    ],
+)
+def test_allowed_origins_have_a_scheme_and_no_path(origins: str, found: set[str] | None) -> None:
+    if found is not None:
+        assert Settings(allow_origins=origins).origins == found
+    else:
+        with pytest.raises(ValueError, match="expected origins like"):
+            Settings(allow_origins=origins)
 
 
 @pytest.mark.slow

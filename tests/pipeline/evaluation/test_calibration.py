@@ -28,6 +28,16 @@ def test_calibration_error_by_hand() -> None:
     assert [(row["images"], row["accuracy"]) for row in rows] == [(2, 1.0), (2, 0.5)]
 
 
+def test_bins_have_equal_width_and_the_last_one_includes_1() -> None:
+    confidence = np.array([1.0, 0.95, 0.75, 0.71, 0.6])
+    rows = reliability(np.column_stack([confidence, 1 - confidence]), np.array([0, 0, 0, 1, 0]), 10)
+    assert [[round(row[key], 3) for key in ("from", "to", "images", "confidence", "accuracy")] for row in rows] == [
+        [0.6, 0.7, 1, 0.6, 1.0],
+        [0.7, 0.8, 2, 0.73, 0.5],
+        [0.9, 1.0, 2, 0.975, 1.0],
+    ]
+
+
 def test_certain_and_correct_predictions_have_no_calibration_error() -> None:
     assert expected_calibration_error(np.eye(10), np.arange(10), 15) == 0
 
@@ -91,3 +101,4 @@ def test_the_threshold_does_not_split_ties() -> None:
 def test_selective_accuracy_by_hand() -> None:
     assert selective_accuracy(PROBABILITIES, LABELS, 0.9) == (0.75, pytest.approx(2 / 3))
     assert selective_accuracy(PROBABILITIES, LABELS, 1.0) == (0.0, 1.0)
+    assert selective_accuracy(PROBABILITIES[:, ::-1], 1 - LABELS, 0.9) == (0.75, pytest.approx(2 / 3))

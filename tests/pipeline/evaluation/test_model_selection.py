@@ -6,7 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.evaluation.model_selection import Decision, Evidence, Selection, compare, decide, select_model
+from pipeline.evaluation.model_selection import (
+    CLEAN,
+    CORRUPTED,
+    LABELLED,
+    OOD,
+    Decision,
+    Evidence,
+    Finding,
+    Selection,
+    compare,
+    decide,
+    select_model,
+)
+from pipeline.evaluation.statistics import difference_interval, mean_interval
 from pipeline.params import Selection as Policy
 
 POLICY = Policy(
@@ -59,7 +72,16 @@ def test_a_model_that_is_the_same_in_every_respect_does_not_replace_the_incumben
 def test_a_more_accurate_model_replaces_a_cheaper_one() -> None:
     decision = rule(model(0, 20, LARGE), model(0, 60))
     assert decision.replaces
-    assert re.match(r"better than cnn: \+0\.67 points on 6,000 validation images .*, p < 0.0001", decision.reason)
+    assert decision.reason == (
+        "better than cnn: +0.67 points on 6,000 validation images (bound +0.51, tolerance -0.25), p < 0.0001"
+    )
+
+
+def test_all_gains_are_named() -> None:
+    decision = rule(model(0, 20, LARGE, corrupted=np.clip(ROBUST + 0.1, 0, 1)), model(0, 32))
+    clean, corrupted = decision.reason.removeprefix("better than cnn: ").split("; ")
+    assert clean.startswith("+0.20 points on 6,000 validation images") and clean.endswith("), p = 0.00049")
+    assert corrupted.startswith("+9.") and "points on 2,000 corrupted images" in corrupted
 
 
 def test_a_gain_by_chance_does_not_count() -> None:
@@ -99,7 +121,8 @@ def test_labelled_pictures_count_from_their_minimum_on() -> None:
     def with_labels(count: int, wrong: int, cost: dict[str, int]) -> Evidence:
         return model(0, 20, cost, labelled=errors(0, wrong, count))
 
-    assert rule(with_labels(300, 0, LARGE), with_labels(300, 30, SMALL)).replaces
+    decision = rule(with_labels(300, 0, LARGE), with_labels(300, 30, SMALL))
+    assert decision.replaces and decision.findings[3].images == LABELLED
     assert not rule(with_labels(299, 0, LARGE), with_labels(299, 30, SMALL)).replaces
     assert not rule(with_labels(300, 30, SMALL), with_labels(300, 0, LARGE)).replaces
     assert rule(with_labels(299, 30, SMALL), with_labels(299, 0, LARGE)).replaces
@@ -210,9 +233,48 @@ def test_every_figure_belongs_to_the_model_beside_it() -> None:
 def test_several_comparisons_share_the_significance_level() -> None:
     # 12 against 26 discordant images: p = 0.034, below 0.05 but not below 0.05 / 3
     two = select(a=model(0, 20, LARGE), b=model(12, 46))
+    three = select(a=model(0, 20, LARGE), b=model(12, 46), c=model(0, 200))
     four = select(a=model(0, 20, LARGE), b=model(12, 46), c=model(0, 200), d=model(0, 300))
     assert two.findings["b"][0].p_value == four.findings["b"][0].p_value == pytest.approx(0.034, abs=0.001)
-    assert two.findings["b"][0].is_gain and not four.findings["b"][0].is_gain
+    assert two.findings["b"][0].is_gain
+    assert not three.findings["b"][0].is_gain and not four.findings["b"][0].is_gain
+    assert [each.findings["b"][0].significance for each in (two, three, four)] == [0.05, 0.025, 0.05 / 3]
+
+
+@pytest.mark.parametrize("significance", [0.05, 0.01])
+def test_interval_and_bound_have_the_significance_level(significance: float) -> None:
+    policy, new, old = POLICY.model_copy(update={"significance": significance}), model(0, 60), model(30, 90)
+    shifted = Evidence(new.clean, np.clip(ROBUST + 0.1, 0, 1), errors(0, 200, 5000), NONE, SMALL)
+    clean, corrupted, ood = compare(shifted, old, policy)
+    for finding, first, second in ((clean, old.clean, new.clean), (ood, old.ood, shifted.ood)):
+        assert (finding.low, finding.high) == difference_interval(first, second, 1 - significance)
+        assert finding.bound == difference_interval(first, second, 1 - 2 * significance)[0]
+    differences = shifted.corrupted.astype(np.float64) - old.corrupted
+    assert (corrupted.low, corrupted.high) == mean_interval(differences, 1 - significance)
+    assert corrupted.bound == mean_interval(differences, 1 - 2 * significance)[0]
+    tolerances = policy.tolerance, policy.corrupted_tolerance, policy.ood_tolerance
+    assert tuple(finding.tolerance for finding in (clean, corrupted, ood)) == tolerances
+
+
+@pytest.mark.parametrize(
+    ("images", "difference", "bound", "p_value", "may_be_worse", "is_gain"),
+    [
+        (CLEAN, 0.1, -0.01, 0.2, True, False),
+        (CLEAN, 0.1, -0.0099, 0.2, False, False),
+        (CLEAN, 0.1, 0.05, 0.05, False, True),
+        (CORRUPTED, 0.1, 0.05, 0.05, False, True),
+        (LABELLED, 0.1, 0.05, 0.05, False, True),
+        (OOD, 0.1, 0.05, 0.05, False, False),
+        (CLEAN, 0.1, 0.05, 0.0501, False, False),
+        (CLEAN, 0.0, 0.0, 0.05, False, False),
+        (CLEAN, -0.1, -0.2, 0.05, True, False),
+    ],
+)
+def test_limits_belong_to_the_refused_loss_and_to_the_gain(
+    images: str, difference: float, bound: float, p_value: float, may_be_worse: bool, is_gain: bool
+) -> None:
+    finding = Finding(images, 100, difference, -1.0, 1.0, bound, p_value, tolerance=0.01, significance=0.05)
+    assert (finding.may_be_worse, finding.is_gain) == (may_be_worse, is_gain)
 
 
 def test_the_order_of_the_arguments_is_challenger_then_incumbent() -> None:

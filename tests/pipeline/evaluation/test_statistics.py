@@ -23,6 +23,8 @@ def pair(lost: int, won: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 def test_wilson_interval_of_a_textbook_case() -> None:
     # By hand for 8 of 10 and z = 1.959964: (0.8 + z²/20 -+ z sqrt(0.016 + z²/400)) / (1 + z²/10)
     assert statistics.accuracy_interval(correct(8, 10)) == pytest.approx((0.490162, 0.943318), abs=1e-6)
+    # ... and for z = 1.644854
+    assert statistics.accuracy_interval(correct(8, 10), 0.9) == pytest.approx((0.540793, 0.931442), abs=1e-6)
 
 
 def test_mcnemar_by_hand() -> None:
@@ -84,6 +86,9 @@ def test_students_interval_by_hand() -> None:
     low, high = statistics.mean_interval(np.array([1.0, 2.0, 3.0]))
     assert (low, high) == pytest.approx((2 - 4.302653 / np.sqrt(3), 2 + 4.302653 / np.sqrt(3)), abs=1e-6)
     assert statistics.mean_interval(np.array([0.5, 0.5])) == (0.5, 0.5)
+    # Mean 1/3, standard deviation 1 / sqrt(3), 99 % quantile of one side 6.964557
+    low, high = statistics.mean_interval(np.array([0.0, 0.0, 1.0]), 0.98)
+    assert (low, high) == pytest.approx(((1 - 6.964557) / 3, (1 + 6.964557) / 3), abs=1e-6)
     assert statistics.t_test_p_value(np.array([0.0, 0.0])) == 1
     assert statistics.t_test_p_value(np.array([0.5, 0.5])) == 0
     # t = 2 sqrt(3) with 2 degrees of freedom: p = 1 - t / sqrt(t² + 2)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import Split
 from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt
-from pipeline.evaluation.features import image_features
+from pipeline.evaluation.features import FEATURES, image_features
 from pipeline.evaluation.reference import Reference, load_reference, make_reference
+from pipeline.evaluation.statistics import accuracy_interval
 from pipeline.files import read_json
 from pipeline.monitoring import drift, monitor
 from pipeline.monitoring.drift import DriftMetric, Window
@@ -30,6 +31,7 @@ def test_a_shift_by_one_standard_deviation_has_an_effect_of_one() -> None:
     assert drift.mean_difference(reference, reference + 1) == pytest.approx(1)
     assert drift.mean_difference(reference, reference) == 0
     assert drift.mean_difference(np.zeros(9), np.full(9, 0.5), minimum_deviation=0.25) == pytest.approx(2)
+    assert drift.mean_difference(np.zeros(9), np.full(9, 1e-9)) == pytest.approx(1)
 
 
 def test_population_stability_sums_over_bins() -> None:
@@ -37,6 +39,8 @@ def test_population_stability_sums_over_bins() -> None:
     p, q = np.full(10, 10.5) / 105, np.array([20.5, *[0.5] * 8, 80.5]) / 105
     assert drift.population_stability(reference, found) == pytest.approx(float(((p - q) * np.log(p / q)).sum()))
     assert drift.population_stability(reference, reference) == 0
+    halves, between = np.repeat([0.0, 1.0], 50), np.repeat([0.2, 1.0], 50)  # 0.2 is in the bin that begins at 0
+    assert drift.population_stability(halves, between) == 0
 
 
 def test_divergence_of_known_distributions() -> None:
@@ -90,27 +94,63 @@ def test_every_version_is_compared_with_its_own_reference(digits: Digits) -> Non
     assert "accuracy.cnn.v2 loss of a share" not in found  # none of its pictures has a label
 
 
+def test_a_feature_that_is_constant_in_training_has_a_minimum_deviation() -> None:
+    training, current = (pd.DataFrame({name: np.full(10, value) for name in FEATURES}) for value in (1.0, 1.5))
+    found = {metric.name: metric for metric in drift.compare_features("cnn.v1", training, current, SETTINGS)[::2]}
+    assert found["off_centre.cnn.v1"].effect == pytest.approx(2)  # 0.5 pixels, 0.25 at least
+    assert found["spread.cnn.v1"].effect == pytest.approx(5e8)
+    assert found.keys() == {f"{name}.cnn.v1" for name in FEATURES}
+
+
+def test_each_metric_of_the_answers_has_its_own_limits() -> None:
+    settings = SETTINGS.model_copy(
+        update={"minimum": 7, "minimum_labels": 3, "divergence": 0.1, "population_stability": 0.2}
+        | {"uncertain": 0.3, "accuracy": 0.4}
+    )
+    confidences = np.linspace(0.5, 1, 10, dtype=np.float32)
+    labels, classes, uncertain = np.repeat([0, 1], [3, 7]), np.repeat([0, 1], 5), np.arange(10) < 2
+    trained = Reference(pd.DataFrame(), "", labels, classes, confidences, uncertain)  # two of ten are wrong
+    rows = predictions("cnn", "1", list(range(8)), [0, 0, 0, 0, 0, 0, 1, 1])
+    rows["uncertain"], rows["confidence"] = [True] * 4 + [False] * 4, 0.75
+    given = np.array([0, 1, 1, 1, -1, -1, -1, -1])
+    stability = drift.population_stability(confidences, np.full(8, 0.75))
+    assert drift.compare_answers("cnn.v1", trained, rows, given, settings, 2) == [
+        DriftMetric("classes.cnn.v1", "divergence", 0.5, 0.75, pytest.approx(0.048795, abs=1e-6), 0.1, 8, 7),
+        DriftMetric("confidence.cnn.v1", "population stability", pytest.approx(0.75), 0.75, stability, 0.2, 8, 7),
+        DriftMetric("uncertain.cnn.v1", "rise of a share", 0.2, 0.5, 0.3, 0.3, 8, 7),
+        DriftMetric("accuracy.cnn.v1", "loss of a share", 0.8, 0.25, pytest.approx(0.55), 0.4, 4, 3, wilson(1, 4)),
+    ]
+
+
+def wilson(correct: int, of: int) -> tuple[float, float]:
+    return accuracy_interval(np.arange(of) < correct)
+
+
+def test_a_metric_is_one_line() -> None:
+    metric = DriftMetric("classes.cnn.v1", "divergence", 0.5, 0.75, 0.12345, 0.05, 1000, 7)
+    assert str(metric) == "classes.cnn.v1: divergence 0.123, threshold 0.05; found 0.75, expected 0.5, 1,000 pictures"
+
+
 def test_disagreement_is_that_of_the_versions_that_answered_the_same_pictures(digits: Digits) -> None:
     images, labels = digits
     wrong = (labels + 1) % 10
     references = {
         ("cnn", "1"): reference(images, labels, labels),
         ("mlp", "2"): reference(images, labels, np.where(np.arange(40) < 10, wrong, labels)),
-        ("mlp", "3"): reference(images[:20], labels[:20], labels[:20]),
+        ("mlp", "1"): reference(images[:20], labels[:20], labels[:20]),
     }
     rows = [
         predictions("cnn", "1", list(range(40)), labels.tolist()),
         predictions("mlp", "2", list(range(10)), [*wrong[:5], *labels[5:10]]),
-        predictions("mlp", "3", list(range(10, 30)), wrong[10:30].tolist()),
+        predictions("mlp", "1", list(range(10, 30)), wrong[10:30].tolist()),
         predictions("old", "9", list(range(40)), wrong.tolist()),  # without a reference
     ]
     window = Window(images, np.full(40, -1), pd.concat(rows))
     metrics, notes = drift.compare_disagreement(references, window, SETTINGS)
-    assert [(metric.name, metric.expected, metric.found, metric.n) for metric in metrics] == [
-        ("disagreement.cnn.v1.mlp.v2", 0.25, 0.5, 10)
-    ]
+    name, limits = "disagreement.cnn.v1.mlp.v2", (SETTINGS.disagreement, 10, SETTINGS.minimum)
+    assert metrics == [DriftMetric(name, "rise of a share", 0.25, 0.5, 0.25, *limits)]
     assert notes == [
-        "disagreement of cnn v1 and mlp v3: not compared, they were evaluated on different validation images"
+        "disagreement of cnn v1 and mlp v1: not compared, they were evaluated on different validation images"
     ]
 
 
@@ -279,3 +319,16 @@ def test_the_most_unusual_pictures_come_first(digits: Digits) -> None:
     found = drift.most_unusual(references, window, image_features(changed), 3)
     assert found[0] == 7 and 9 not in found and len(found) == 3
     assert 40 not in drift.most_unusual(references, window, image_features(changed), 99)  # no reference to compare with
+
+
+def test_the_distance_is_in_standard_deviations_of_the_training_images() -> None:
+    spread, off_centre = [0.4, 0.1, -0.25, 0.1, 9.0, 0.15], [0.0, 0.8, 0.0, 0.0, 9.0, 0.0]
+    features = pd.DataFrame({"spread": spread, "off_centre": off_centre})
+    training = pd.DataFrame({"spread": [0.0, 0.2], "off_centre": [0.0, 0.0]})  # deviations 0.1 and, at least, 0.25
+    nothing = np.zeros(0, np.uint8)
+    references = {("cnn", "1"): Reference(training, "", nothing, nothing, np.zeros(0, np.float32), np.zeros(0, bool))}
+    images = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 28, 28), np.uint8)
+    rows = [predictions("cnn", "1", [0, 1, 2, 3, 5], [0] * 5), predictions("old", "9", [4], [0])]
+    window = Window(images, np.full(6, -1), pd.concat(rows))
+    # Squared distances 9, 10.24, 12.25, 0, none, 0.25
+    assert drift.most_unusual(references, window, features, 9) == [2, 1, 0, 5, 3]

@@ -1,6 +1,7 @@
 """The evidence for the gate: which validation images count, and the versions of one model file."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,13 @@ import pytest
 
 from pipeline.console import PipelineError
 from pipeline.data.splits import Split, hash_fractions, save_split
-from pipeline.registry import assessment, versions
+from pipeline.registry import assessment, gate, versions
 from pipeline.registry.assessment import unseen_images
 from recognition.model import Model
+from tests.pipeline.evaluation.test_model_selection import LARGE, NONE, POLICY, ROBUST, SMALL, Evidence, errors
+
+MODEL = "mnist-classifier"
+LENIENT = POLICY.model_copy(update={"tolerance": 0.05})  # for few images
 
 
 @pytest.fixture
@@ -32,7 +37,9 @@ def trained_with(validation_share: float) -> Model:
 
 def test_images_of_the_training_or_tuning_split_of_either_model_do_not_count(val: Split) -> None:
     fractions = hash_fractions(val.images)
-    for shares, limit in (((0.2, 0.2), 0.2), ((0.2, 0.1), 0.1), ((0.1, 0.2), 0.1), ((0.2, 0.05), 0.05)):
+    at_an_image = float(np.median(fractions[1:]))  # this image belongs to the tuning split
+    limits = [((0.2, 0.2), 0.2), ((0.2, 0.1), 0.1), ((0.1, 0.2), 0.1), ((0.2, at_an_image), at_an_image)]
+    for shares, limit in (*limits, ((0.2, 0.05), 0.05)):
         unseen = unseen_images(val, [trained_with(share) for share in shares])
         assert np.array_equal(unseen, fractions < limit)
     assert 0 < unseen.sum() < len(unseen)
@@ -56,12 +63,10 @@ def test_a_champion_trained_on_the_validation_images_refuses_every_challenger(
 
     def collect(model: Model, val: Split, unseen: np.ndarray) -> Any:
         evidence.append(int(unseen.sum()))
-        from tests.pipeline.evaluation.test_model_selection import NONE, ROBUST, SMALL, Evidence, errors
-
         return Evidence(np.ones(int(unseen.sum()), bool), ROBUST, errors(0, 100, 5000), NONE, SMALL)
 
     monkeypatch.setattr(assessment, "collect", collect)
-    decision = assessment.assess("mnist-classifier", challenger, "1")
+    decision = assessment.assess(MODEL, challenger, "1")
     assert evidence == [0, 0] and not decision.promote
     assert decision.reason == (
         "too few images to decide: 0 validation images trained neither model, at least 100 are needed"
@@ -103,6 +108,116 @@ def test_models_with_other_classes_than_the_champion_are_not_served(monkeypatch:
     monkeypatch.setattr(versions, "download", lambda model, number: models[number])
     champion, served = versions.served("letters-classifier")
     assert champion == "cnn" and served == {"mlp": models["1"], "cnn": models["2"]}
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], Any]:
+    """Stands for the registry: versions by model and number, None where the files are damaged."""
+    found: dict[tuple[str, str], Any] = {}
+    tags = SimpleNamespace(tags={"digest": "c" * 64})
+    monkeypatch.setattr(versions, "by_number", lambda model, number: tags if (model, number) in found else None)
+    monkeypatch.setattr(versions, "find", lambda model, number: found[model, number])
+    return found
+
+
+def test_a_version_with_the_champions_file_updates_it(registered: dict[tuple[str, str], Any]) -> None:
+    registered[MODEL, "7"] = None
+    decision = assessment.assess(MODEL, version(digest="c" * 64), "7")
+    assert decision == gate.Decision(True, "it has the model file of version 7", "updated")
+
+
+def test_the_validation_images_must_be_of_the_models_dataset(workspace: Path, val: Split) -> None:
+    save_split("val", val)
+    with pytest.raises(PipelineError, match="the validation images are of mnist, the model of fashion"):
+        assessment.assess(MODEL, version(dataset="fashion"), None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "champion", "promote", "reason"),
+    [
+        (0, "7", True, "not worse than the champion and cheaper"),
+        (40, "7", False, "possibly worse than the champion"),
+        (0, None, True, "there is no champion to compare with"),
+        (0, "8", True, "there is no champion to compare with"),  # its files are damaged
+        (80, None, False, "below the quality bar: validation accuracy 79.33%, bar 85.00%"),
+    ],
+)
+def test_challenger_and_champion_answer_the_same_unseen_images(
+    workspace: Path,
+    val: Split,
+    registered: dict[tuple[str, str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: int,
+    champion: str | None,
+    promote: bool,
+    reason: str,
+) -> None:
+    save_split("val", val)
+    challenger, old = trained_with(0.2), version(digest="c" * 64, split={"validation_share": 0.2}, name="old")
+    registered |= {(MODEL, "7"): old, (MODEL, "8"): None}
+    seen = np.flatnonzero(hash_fractions(val.images) < 0.2)
+
+    def collect(model: Model, given: Split, unseen: np.ndarray) -> Evidence:
+        assert given.digest() == val.digest() and np.array_equal(np.flatnonzero(unseen), seen)
+        new = model is challenger
+        assert new or model is old
+        clean = errors(0, wrong if new else 0, len(seen))
+        return Evidence(clean, ROBUST, errors(0, 100, 5000), NONE, SMALL if new else LARGE)
+
+    dataset = SimpleNamespace(classes=[*"0123456789"], bar=lambda name: {"cnn": 0.85}[name])
+    monkeypatch.setattr(assessment, "collect", collect)
+    monkeypatch.setattr(assessment, "load_dataset", lambda name: {"mnist": dataset}[name])
+    monkeypatch.setattr(assessment, "load_params", lambda: SimpleNamespace(selection=LENIENT))
+    decision = assessment.assess(MODEL, challenger, champion)
+    assert decision.promote is promote and decision.reason.startswith(reason)
+
+
+class FirstPixel:
+    """A classifier whose answer is the first pixel, modulo 10."""
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        return np.eye(10)[images[:, 0, 0] % 10]
+
+
+class Brighter:
+    """An out-of-distribution score that rejects what is not 0 by its class and its first pixel."""
+
+    def rejects(self, probabilities: np.ndarray, images: np.ndarray) -> np.ndarray:
+        return (probabilities.argmax(axis=1) > 0) & (images[:, 0, 0] > 0)
+
+
+def images_with(first_pixels: list[int]) -> np.ndarray:
+    images = np.zeros((len(first_pixels), 28, 28), np.uint8)
+    images[:, 0, 0] = first_pixels
+    return images
+
+
+def test_the_evidence_is_what_a_model_classifies_correctly(workspace: Path) -> None:
+    derived, feedback = workspace / "data" / "derived", workspace / "data" / "feedback"
+    derived.mkdir(parents=True)
+    feedback.mkdir(parents=True)
+    val = Split("mnist", images_with([1, 2, 3, 4, 5]), np.array([1, 2, 0, 4, 0], np.uint8))
+    unseen = np.array([False, True, True, True, True])
+    corrupted = {"blur": images_with([1, 2, 3]), "noise": images_with([0, 2, 0])}
+    np.savez(derived / "corrupted_val.npz", **corrupted)
+    samples = {"images": images_with([1, 2, 3, 0, 5, 6, 7, 8]), "kinds": np.array(["a", "b"] * 4)}  # fitted: 1, 2, 5, 6
+    np.savez(derived / "ood_samples.npz", **samples)
+    card = {"dataset": "mnist", "cost": {"bytes": 7}}
+    model: Any = SimpleNamespace(classifier=FirstPixel(), ood_score=Brighter(), card=card)
+
+    found = assessment.collect(model, val, unseen)
+    assert found.clean.tolist() == [True, False, True, False]
+    assert found.corrupted.tolist() == [1.0, 0.5]  # of the second and the third image
+    assert found.ood.tolist() == [True, False, True, True]
+    assert found.labelled.tolist() == [] and found.labelled.dtype == bool and found.cost == {"bytes": 7}
+
+    labelled = {"images": images_with([3, 4]), "labels": np.array([3, 0], np.uint8)}
+    np.savez(feedback / "gate.npz", **labelled, dataset=np.array("fashion"))
+    assert assessment.collect(model, val, unseen).labelled.tolist() == []
+    np.savez(feedback / "gate.npz", **labelled, dataset=np.array("mnist"))
+    assert assessment.collect(model, val, unseen).labelled.tolist() == [True, False]
+    without_score: Any = SimpleNamespace(classifier=FirstPixel(), ood_score=None, card=card)
+    assert assessment.collect(without_score, val, unseen).ood.tolist() == [False] * 4
 
 
 def test_the_content_digest_covers_what_decides_answers_and_nothing_else() -> None:

@@ -11,7 +11,7 @@ def test_the_first_champion_only_has_to_reach_the_quality_bar() -> None:
     challenger = model(0, 60, LARGE)
     assert decide(challenger, None, 0.99, POLICY) == Decision(True, "there is no champion to compare with")
     refused = decide(challenger, None, 0.991, POLICY)
-    assert not refused.promote
+    assert refused.promote is False
     assert refused.reason == "below the quality bar: validation accuracy 99.00%, bar 99.10%"
 
 
@@ -51,7 +51,10 @@ def test_the_reason_comes_first_and_the_evidence_follows(challenger: Evidence, p
     ]  # fmt: skip
 
 
-def test_too_few_labels_are_named_and_do_not_count() -> None:
-    old, new = (model(0, 20, cost, labelled=errors(0, wrong, 299)) for cost, wrong in ((LARGE, 0), (SMALL, 90)))
+@pytest.mark.parametrize(("labels", "promote"), [(0, True), (1, True), (299, True), (300, False)])
+def test_too_few_labels_are_named_and_do_not_count(labels: int, promote: bool) -> None:
+    old, new = (model(0, 20, cost, labelled=errors(0, wrong, labels)) for cost, wrong in ((LARGE, 0), (SMALL, 90)))
     decision = decide(new, old, 0.5, POLICY)
-    assert decision.promote and decision.reason.endswith("299 labelled images do not count, at least 300 are needed")
+    assert decision.promote is promote
+    named = f"; {labels} labelled images do not count, at least 300 are needed"
+    assert decision.reason.endswith(named) is (labels in (1, 299))
