@@ -9,6 +9,7 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 
 class ErrorCode(StrEnum):
@@ -53,9 +54,9 @@ class RequestError(Exception):
         super().__init__(message)
         self.status, self.code, self.message, self.headers = status, code, message, headers
 
-    def response(self) -> "JSONResponse":
+    def response(self) -> "ErrorResponse":
         """The error as a response."""
-        return JSONResponse({"error": self.message, "code": self.code}, self.status, self.headers)
+        return ErrorResponse(self)
 
 
 class JSONResponse(Response):
@@ -65,6 +66,18 @@ class JSONResponse(Response):
 
     def render(self, content: Any) -> bytes:
         return content if isinstance(content, bytes) else orjson.dumps(content)
+
+
+class ErrorResponse(JSONResponse):
+    """An error as JSON. Its code is stored in `request.state.error_code`, where the metrics find it."""
+
+    def __init__(self, error: RequestError) -> None:
+        super().__init__({"error": error.message, "code": error.code}, error.status, error.headers)
+        self._code = error.code
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["error_code"] = self._code
+        await super().__call__(scope, receive, send)
 
 
 def internal_error() -> RequestError:

@@ -108,6 +108,7 @@ class Digits:
             models = state.models.current
             pixels, rows = await state.threads.run(answer_pixels, images, models.choose(model))
         except RequestError as error:
+            ctx.request.state.error_code = error.code
             raise RejectedRequest(error) from None
         ctx.response.headers.update(state.record(ctx.request, models.dataset, pixels, rows))
         return PixelsAnswer(results=[IdentifiedAnswer(**row) for row in identify(rows, ctx.request.state.request_id)])

@@ -36,8 +36,9 @@ from serving.api.schemas import (
 )
 from serving.api.state import ServiceState, state_of
 from serving.errors import ErrorCode, JSONResponse, RequestError
-from serving.inference.batching import Rows
+from serving.inference.answering import Rows, answer
 from serving.inference.occlusion import evidence
+from serving.telemetry import metrics
 
 TAGS: list[str | Enum] = ["Predictions"]  # the group in /docs
 # What the event loop handles itself takes less than 5 ms; anything larger goes to a thread
@@ -98,7 +99,7 @@ async def predict(request: Request, model: ModelName = "champion") -> Response:
     models = state.models.current
     chosen = models.choose(model)
     images = (await read_digit(request, state)).pixels[None]
-    rows = chosen.answer(images)
+    rows = answer(chosen, images)
     headers = state.record(request, models.dataset, images, rows)
     return JSONResponse({**rows[0], "request_id": request.state.request_id}, headers=headers)
 
@@ -108,7 +109,7 @@ async def compare(request: Request) -> Response:
     state = state_of(request)
     images = (await read_digit(request, state)).pixels[None]
     models = state.models.current
-    rows = {name: model.answer(images) for name, model in models.by_name.items()}
+    rows = {name: answer(model, images) for name, model in models.by_name.items()}
     headers = state.record(request, models.dataset, images, *rows.values())
     content = {
         "pixels": images[0].tolist(),
@@ -128,16 +129,16 @@ async def predict_number(request: Request, model: ModelName = "champion") -> Res
         raise RequestError(404, ErrorCode.NOT_DIGITS, message)
     chosen = models.choose(model)
 
-    def answer(content: bytes) -> tuple[list[list[tuple[Box, Digit]]], NDArray[np.uint8], Rows]:
-        with image_errors():
+    def read_number(content: bytes) -> tuple[list[list[tuple[Box, Digit]]], NDArray[np.uint8], Rows]:
+        with image_errors(), metrics.NUMBER_SECONDS.time():
             image = decode_image(content, state.settings.max_pixels)
             lines = find_digits(image, chosen.log_confidence)
         pixels = [digit.pixels for line in lines for _, digit in line]
         images = np.array(pixels, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
-        return lines, images, chosen.answer(images) if pixels else []
+        return lines, images, answer(chosen, images) if pixels else []
 
     content = await read_image_file(request, state.settings.max_body_bytes)
-    lines, images, rows = await state.threads.run(answer, content)
+    lines, images, rows = await state.threads.run(read_number, content)
     headers = state.record(request, models.dataset, images, rows)
     return JSONResponse({**answer_number(lines, rows), "request_id": request.state.request_id}, headers=headers)
 
@@ -170,7 +171,7 @@ async def read_digit(request: Request, state: ServiceState) -> Digit:
     content = await read_image_file(request, state.settings.max_body_bytes)
 
     def parse(content: bytes) -> Digit:
-        with image_errors():
+        with image_errors(), metrics.DIGIT_SECONDS.time():
             return to_digit(decode_image(content, state.settings.max_pixels, SUFFICIENT_SIDE))
 
     return parse(content) if is_small_png(content) else await state.threads.run(parse, content)
@@ -186,13 +187,13 @@ def is_small_png(content: bytes) -> bool:
 
 def _answer_body(body: bytes, choose: Callable[[Any], Model]) -> tuple[NDArray[np.uint8], Rows]:
     images, name = parse_pixels_body(body)
-    return images, choose(name).answer(images)
+    return images, answer(choose(name), images)
 
 
 def answer_pixels(images: list[Any], model: Model) -> tuple[NDArray[np.uint8], Rows]:
     """The pixels of nested lists, uint8 (n, 28, 28), and the answers to them. Raises RequestError 422."""
     pixels = parse_pixels(images)
-    return pixels, model.answer(pixels)
+    return pixels, answer(model, pixels)
 
 
 def identify(rows: Rows, request_id: str) -> list[dict[str, Any]]:

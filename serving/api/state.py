@@ -8,7 +8,8 @@ import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
 
-from serving.inference.batching import Batcher, Rows
+from serving.inference.answering import Rows
+from serving.inference.batching import Batcher
 from serving.inference.model_watcher import ModelWatcher
 from serving.inference.served_models import Models, ServedModels, load_models_of
 from serving.inference.worker_threads import WorkerThreads

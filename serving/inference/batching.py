@@ -6,14 +6,13 @@ For a single small image, the overhead of NumPy's calls exceeds the computation.
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recognition.model import Model
+from serving.inference.answering import Rows, answer
 
-Rows = list[dict[str, Any]]
 MAX_BATCH = 64  # images per call, which keeps it below 5 ms
 
 
@@ -54,7 +53,7 @@ def _answer_batch(model: Model, waiting: deque[_Waiting]) -> None:
         batch.append(waiting.popleft())
         count += len(batch[-1].images)
     try:
-        rows = model.answer(np.concatenate([one.images for one in batch]) if len(batch) > 1 else batch[0].images)
+        rows = answer(model, np.concatenate([one.images for one in batch]) if len(batch) > 1 else batch[0].images)
     except Exception as error:
         for one in batch:
             one.error = error

@@ -41,6 +41,7 @@ class ModelWatcher(threading.Thread):
             self._failed, self._retry_at = stamp, time.monotonic() + RETRY_SECONDS
             return
         self._loaded = self._failed = stamp
+        metrics.RELOADS.inc()
         metrics.RELOAD_PENDING.set(0)
         self._served.replace(models)
         log.info(

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.errors import ErrorCode, RequestError, too_many
 from serving.middleware.access import METRICS, PROBES
 from serving.settings import Settings
+from serving.telemetry import metrics
 
 BODY_SECONDS = 10.0  # maximum time for a body to arrive; slow senders count as requests in flight
 MAX_BUFFERED_BYTES = 150_000_000  # of all bodies of a worker; 64 requests of 256 images have at most 128 MB
@@ -30,10 +31,12 @@ class LoadLimitsMiddleware:
             await too_many("requests").response()(scope, receive, send)
         else:
             self._in_flight += 1
+            metrics.REQUESTS_IN_FLIGHT.inc()
             try:
                 await self._within_deadline(scope, receive, send)
             finally:
                 self._in_flight -= 1
+                metrics.REQUESTS_IN_FLIGHT.dec()
 
     async def _within_deadline(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The deadline begins when the body has arrived, which may take BODY_SECONDS."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import internal_error
+from serving.errors import ErrorCode, internal_error
 from serving.middleware.access import PROBES
 from serving.prediction_log.request_ids import RequestIds
 from serving.telemetry import metrics
@@ -35,6 +35,7 @@ class RequestContextMiddleware:
         self._below = tuple(sorted(path for path in routes if path.endswith("/") and path != "/"))
         self._exact = frozenset(routes) - frozenset(self._below)
         self._children: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self._rejected = {code: metrics.REJECTED.labels(code) for code in ErrorCode}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in PROBES:
@@ -72,6 +73,8 @@ class RequestContextMiddleware:
         requests, duration = self._children[route, status]
         requests.inc()
         duration.observe(seconds)
+        if code := scope["state"].get("error_code"):
+            self._rejected[code].inc()
         if log.isEnabledFor(logging.INFO):
             sent = {CLIENT_HEADERS[name]: value for name, value in scope["headers"] if name in CLIENT_HEADERS}
             log.info(

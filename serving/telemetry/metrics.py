@@ -15,6 +15,28 @@ REQUEST_SECONDS = Histogram(
     ["route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+REQUESTS_IN_FLIGHT = Gauge(
+    "digits_requests_in_flight", "Requests that are being answered, without probes", multiprocess_mode="livesum"
+)
+REJECTED = Counter("digits_rejected_requests", "Requests answered with an error, by its code", ["reason"])
+
+PREDICTIONS = Counter("digits_predictions", "Predictions for single pictures", ["model", "version", "class"])
+UNCERTAIN_PREDICTIONS = Counter(
+    "digits_uncertain_predictions", "Predictions marked as uncertain", ["model", "version", "reason"]
+)
+MODEL_SECONDS = Histogram(
+    "digits_model_seconds",
+    "Duration of a call of a model, for all pictures of one or several requests",
+    ["model"],
+    buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
+)
+PREPROCESSING_SECONDS = Histogram(
+    "digits_preprocessing_seconds",
+    "From the bytes of a picture to the input of the model; a number is also split into digits",
+    ["content"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+DIGIT_SECONDS, NUMBER_SECONDS = PREPROCESSING_SECONDS.labels("digit"), PREPROCESSING_SECONDS.labels("number")
 
 SERVED_VERSION = Gauge(
     "digits_served_version", "Version of each served model, by worker", ["model"], multiprocess_mode="liveall"
@@ -22,6 +44,7 @@ SERVED_VERSION = Gauge(
 CHAMPION_VERSION = Gauge(
     "digits_champion_version", "Version of the served champion, by worker", multiprocess_mode="liveall"
 )
+RELOADS = Counter("digits_model_reloads", "Replacements of the served models without a restart")
 RELOAD_FAILURES = Counter("digits_model_reload_failures", "Attempts to load promoted models that failed")
 RELOAD_PENDING = Gauge(
     "digits_model_reload_pending", "1 while promoted models cannot be loaded", multiprocess_mode="livemax"

@@ -24,9 +24,9 @@ def model(name: str) -> Any:
         CALLS.append((name, numbers))
         if 255 in numbers:
             raise ValueError("refused")
-        return [{"model": name, "number": number} for number in numbers]
+        return [{"model": name, "number": number, "prediction": 0, "reason": None} for number in numbers]
 
-    return SimpleNamespace(name=name, answer=answer)
+    return SimpleNamespace(name=name, version="1", card={"classes": ["0"]}, answer=answer)
 
 
 CNN, MLP = model("cnn"), model("mlp")
@@ -81,4 +81,5 @@ def test_one_model_s_failure_is_not_the_other_s_and_who_left_is_in_nobody_s_way(
 
     *broken, left, whole = asyncio.run(ask())
     assert all(isinstance(error, ValueError) for error in broken)
-    assert isinstance(left, asyncio.CancelledError) and whole == [{"model": "mlp", "number": 9}]
+    assert isinstance(left, asyncio.CancelledError)
+    assert [(row["model"], row["number"]) for row in whole] == [("mlp", 9)]
