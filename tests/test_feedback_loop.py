@@ -8,17 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import promql_parser
 import psutil
 import pytest
 import requests
 import sqlalchemy as sql
-import yaml
 
 from pipeline.files import read_json
 from records import database
 from serving.prediction_log.request_ids import RequestIds
-from tests.conftest import REPOSITORY, Project, serve
+from tests.conftest import Project, serve
 from tests.serving.test_service import picture
 
 pytestmark = pytest.mark.slow
@@ -108,9 +106,7 @@ def test_every_route_logs_its_predictions(deployment: tuple[str, str], images: n
     assert refused.status_code == 415 and "digits-logged" not in refused.headers
 
 
-def test_metrics_cover_all_workers_and_alerts_use_existing_metrics(
-    deployment: tuple[str, str], images: np.ndarray
-) -> None:
+def test_metrics_cover_all_workers(deployment: tuple[str, str], images: np.ndarray) -> None:
     service, url = deployment
     row = {"time": sql.func.now(), "status": 1, "figures": {"off_centre": {"effect": 3.0, "threshold": 1.0}}}
     engine = database.connect(database.parse_url(url))
@@ -127,18 +123,6 @@ def test_metrics_cover_all_workers_and_alerts_use_existing_metrics(
         assert time.monotonic() < end, metrics
         time.sleep(0.5)
         metrics = requests.get(f"{service}/metrics", timeout=60).text
-    exposed = set(re.findall(r"^(\w+)(?:{| )", metrics, re.MULTILINE)) | {"up"}
-    groups = yaml.safe_load((REPOSITORY / "deploy" / "alerts.yml").read_text())["groups"]
-    guide = (REPOSITORY / "docs" / "operations.md").read_text()
-    for rule in (rule for group in groups for rule in group["rules"]):
-        selectors = list(metric_selectors(promql_parser.parse(rule["expr"])))
-        assert selectors and {selector.name for selector in selectors} <= exposed, rule["alert"]
-        assert f"`{rule['alert']}`" in guide and rule["annotations"]["summary"]
-        for matcher in (matcher for selector in selectors for matcher in selector.matchers.matchers):
-            if matcher.name != "job":  # set by the scrape configuration
-                assert re.search(rf'[{{,]{matcher.name}="', metrics), matcher
-    documented = set(re.findall(r"`(digits_\w+)`", guide))
-    assert documented <= exposed | {name.rsplit("_", 1)[0] for name in exposed}
 
 
 def test_postgresql_serves_the_log_the_monitor_and_deletion(
@@ -221,17 +205,6 @@ def value(metrics: str, name: str) -> float:
     """Returns the sum of a metric's samples in Prometheus's text format."""
     found = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", metrics, re.MULTILINE)
     return sum(map(float, found))
-
-
-def metric_selectors(expression: object) -> Iterator[object]:
-    """Yields all selectors of a parsed PromQL expression."""
-    if isinstance(expression, promql_parser.VectorSelector):
-        yield expression
-    for part in ("lhs", "rhs", "expr", "vector_selector"):
-        if (inner := getattr(expression, part, None)) is not None:
-            yield from metric_selectors(inner)
-    for argument in getattr(expression, "args", None) or []:
-        yield from metric_selectors(argument)
 
 
 def test_a_killed_service_loses_at_most_the_last_second(project: Project, images: np.ndarray, tmp_path: Path) -> None:
