@@ -1,19 +1,20 @@
 # Commands of the project; `make help` lists them. Nothing is installed outside .venv.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test setup repro long sweep references serve image retrain promote rollback champions monitor feedback \
+.PHONY: help run test setup repro long sweep references serve image pipeline-image retrain promote rollback champions monitor feedback \
 	review mlflow report docs lint format lock audit clean benchmark-serving coverage
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
 MLFLOW_PORT ?= 5000
 BASE_IMAGE ?= python:3.11-slim
+PIPELINE_BASE_IMAGE ?= python:3.11-bookworm
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV_VERSION := 0.13.8
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes
-LOCKS := requirements.txt requirements-dev.txt serving/requirements.txt
+LOCKS := requirements.txt requirements-dev.txt requirements-image.txt serving/requirements.txt
 AUDIT ?=
 PYTEST ?=
 WORKERS ?= 3
@@ -71,6 +72,9 @@ serve: setup ## serve the current champion with the latest Bento (HOST=, PORT=)
 
 image: setup ## build a container image of the current champion with docker or podman (BASE_IMAGE=)
 	@python -m pipeline.deployment.image --base-image $(BASE_IMAGE)
+
+pipeline-image: setup ## build an image of the pipeline with docker or podman, for schedules and MLflow's server (PIPELINE_BASE_IMAGE=)
+	@python -m pipeline.deployment.pipeline_image --base-image $(PIPELINE_BASE_IMAGE)
 
 retrain: setup ## retrain as the schedule does: corrections, pipeline, gate, hand-over to the running service
 	@python -m pipeline.deployment.retrain
@@ -131,6 +135,7 @@ format: .venv/.dev ## format the code
 lock: .venv/.dev ## recompile requirements*.txt from requirements*.in
 	@uv pip compile $(LOCK_OPTIONS) -o requirements.txt requirements.in
 	@uv pip compile $(LOCK_OPTIONS) -o requirements-dev.txt requirements-dev.in
+	@uv pip compile $(LOCK_OPTIONS) --no-annotate -o requirements-image.txt requirements-image.in
 	@uv pip compile $(LOCK_OPTIONS) --no-annotate -o serving/requirements.txt serving/requirements.in
 
 audit: .venv/.dev ## look for known vulnerabilities in the pinned requirements (AUDIT="--ignore-vuln ID")
