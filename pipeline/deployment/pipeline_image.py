@@ -1,7 +1,7 @@
 """`make pipeline-image`: builds a container image of the pipeline with docker or podman.
 
-It runs the schedules, the migration of the database and MLflow's server in a cluster. As with `make image`, packages are
-installed on this machine and copied into the build context.
+In a cluster it runs the schedules, the migration of the database and MLflow's server. As with `make image`, packages
+are installed on this machine and copied into the build context.
 """
 
 import shutil
@@ -17,6 +17,7 @@ from pipeline.deployment.image import engine, install, pull, run, size
 from pipeline.paths import ROOT
 from recognition import __version__
 
+BASE_IMAGE: Final = "python:3.11-bookworm"  # the slim image has no git
 SOURCE: Final = ROOT / "deploy" / "pipeline"
 PROGRAMS: Final = {  # by the command of `python3` that each one starts
     "python": "",
