@@ -101,20 +101,25 @@ def copy_bento(packaged: dict[str, Any], bento: Path) -> None:
         raise PipelineError(f"{error}; run: dvc repro --single-item --force package") from None
 
 
-def install(requirements: Path, packages: Path) -> None:
-    """Install the service's packages for Linux on this machine's architecture. `requirements` has their hashes."""
+def install(requirements: Path, packages: Path, wheels_only: bool = True) -> None:
+    """Install packages for Linux on this machine's architecture. `requirements` has their hashes.
+
+    Packages without a wheel, which `wheels_only` excludes, are built with this machine's Python.
+    """
     machine = {"arm64": "aarch64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())
-    common = ["install", "--quiet", "--target", str(packages), "--only-binary", ":all:", "--python-version", PYTHON]
-    common += ["--require-hashes", "--requirement", str(requirements)]
+    common = ["install", "--quiet", "--target", str(packages), "--require-hashes", "--requirement", str(requirements)]
+    wheels = ["--only-binary", ":all:"] if wheels_only else []
     # As in the Makefile: uv is faster, pip is the fallback if uv cannot reach the configured package index
-    uv = [str(Path(sys.executable).with_name("uv")), "pip", *common, "--link-mode", "copy"]
-    uv += ["--python-platform", f"{machine}-manylinux_{GLIBC}"]
-    pip = [sys.executable, "-m", "pip", *common, "--no-compile", "--disable-pip-version-check"]
-    for tag in (f"manylinux_{GLIBC}", "manylinux_2_27", "manylinux_2_17", "manylinux2014"):
-        pip += ["--platform", f"{tag}_{machine}"]
+    uv = [str(Path(sys.executable).with_name("uv")), "pip", *common, *wheels, "--link-mode", "copy"]
+    uv += ["--python-version", PYTHON, "--python-platform", f"{machine}-manylinux_{GLIBC}"]
+    pip = [sys.executable, "-m", "pip", *common, *wheels, "--no-compile", "--disable-pip-version-check"]
+    if wheels_only:  # pip knows other platforms with this option only
+        pip += ["--python-version", PYTHON]
+        for tag in (f"manylinux_{GLIBC}", "manylinux_2_27", "manylinux_2_17", "manylinux2014"):
+            pip += ["--platform", f"{tag}_{machine}"]
     if shutil.which(uv[0]) is None or subprocess.run(uv, capture_output=True).returncode != 0:
         shutil.rmtree(packages, ignore_errors=True)
-        run(pip, "cannot install the service's packages")
+        run(pip, "cannot install the packages of the image")
     shutil.rmtree(packages / "bin")  # scripts with the path of this machine's Python
 
 

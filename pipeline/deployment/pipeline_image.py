@@ -43,7 +43,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
         write_context(context)
-        install(ROOT / "requirements-image.txt", context / "packages")
+        install(ROOT / "requirements-image.txt", context / "packages", wheels_only=False)
         build(builder, context, base_image, name, commit)
     say(f"built {name}:latest and {name}:{commit}, {size(builder, f'{name}:latest') / 1e9:.1f} GB")
 
