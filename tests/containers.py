@@ -6,8 +6,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -52,20 +52,44 @@ class Container:
         return int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
 
 
-@contextmanager
-def running(builder: str, image: str, **environment: str) -> Iterator[Container]:
+def running(builder: str, image: str, **environment: str) -> AbstractContextManager[Container]:
     """Run an image as it should be while the block runs: only /tmp is writable, no capabilities, 1 GB, on loopback."""
+    limits = [f"--memory={MEMORY}", f"--memory-swap={MEMORY}", "--read-only", "--tmpfs", "/tmp"]
+    return started(builder, image, [*limits, "--cap-drop=ALL", "--security-opt=no-new-privileges"], environment)
+
+
+def running_as_pod(
+    builder: str, image: str, pod: dict[str, Any], environment: dict[str, str]
+) -> AbstractContextManager[Container]:
+    """Run an image with the security context, the volumes and the memory of a Kubernetes pod while the block runs."""
+    (container,) = pod["containers"]
+    shared, own = pod["securityContext"], container["securityContext"]
+    assert shared["seccompProfile"] == {"type": "RuntimeDefault"}  # as without an option
+    options = [f"--user={shared['runAsUser']}:{shared['runAsGroup']}"]
+    options += ["--read-only", "--read-only-tmpfs=false"] if own["readOnlyRootFilesystem"] else []
+    options += [f"--cap-drop={name}" for name in own["capabilities"]["drop"]]
+    options += [] if own["allowPrivilegeEscalation"] else ["--security-opt=no-new-privileges"]
+    memory = container["resources"]["limits"]["memory"].replace("Gi", "g")
+    options += [f"--memory={memory}", f"--memory-swap={memory}"]
+    volumes = {volume["name"]: volume["emptyDir"] for volume in pod["volumes"]}
+    for mount in container["volumeMounts"]:
+        size = volumes[mount["name"]]["sizeLimit"].replace("Gi", "g")
+        options += ["--tmpfs", f"{mount['mountPath']}:size={size}"]
+    return started(builder, image, options, environment)
+
+
+@contextmanager
+def started(builder: str, image: str, options: list[str], environment: Mapping[str, str]) -> Iterator[Container]:
+    """Run an image on loopback while the block runs."""
     port = free_port()
     name = f"digits-under-test-{port}"
     limits = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=20000:20000", "--pids-limit=128"]
-    limits += [f"--memory={MEMORY}", f"--memory-swap={MEMORY}"]
-    rights = ["--read-only", "--tmpfs", "/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
     settings = {"BENTOML_HOST": "127.0.0.1", "BENTOML_PORT": str(port), **environment}
     place = ["--network=host", *(f"--env={variable}={value}" for variable, value in settings.items())]
-    command = [builder, "run", "--detach", "--name", name, *limits, *rights, *place, image]
+    command = [builder, "run", "--detach", "--name", name, *limits, *options, *place, image]
     try:
-        started = subprocess.run(command, capture_output=True, text=True)
-        assert started.returncode == 0, started.stderr
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
         yield Container(builder, name, f"http://127.0.0.1:{port}")
     finally:
         subprocess.run([builder, "rm", "--force", name], capture_output=True)

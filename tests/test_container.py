@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +28,10 @@ from tests.containers import (
     inspect,
     remove,
     running,
+    running_as_pod,
 )
+from tests.deploy.kubernetes import render, values
+from tests.deploy.proxy import picture
 from tests.serving.test_limits import deep, photograph
 
 pytestmark = pytest.mark.slow
@@ -160,6 +164,46 @@ def test_the_largest_pictures_fit_into_its_memory(container: Container) -> None:
         statuses = set(pool.map(predict, range(3 * CONNECTIONS)))
     assert 200 in statuses and statuses <= {200, 503}
     assert predict(0) == 200
+
+
+def test_it_runs_as_its_kubernetes_deployment_says(builder: str, image: str, project: Project, tmp_path: Path) -> None:
+    """Security context, environment, probes and preStop of the trial's pod, whose stores cannot be reached here."""
+    rendered = render("trial", tmp_path)
+    pod = rendered.pods()["digits"]["spec"]
+    (service,) = pod["containers"]
+    variables = values(rendered, service, POD_IP="10.1.2.3")
+    assert variables["DIGITS_ALLOWED_HOSTS"] == "digits-proxy,*.digits.svc,10.1.2.3"
+    key = {"authorization": f"Bearer {variables['DIGITS_API_KEY']}"}
+    with running_as_pod(builder, image, pod, variables) as started:
+
+        def probe(kind: str) -> int:
+            url = f"{started.url}{service[kind]['httpGet']['path']}"
+            return requests.get(url, headers={"host": "10.1.2.3:3000"}, timeout=30).status_code
+
+        def predict(**headers: str) -> int:
+            url = f"{started.url}/predict"
+            return requests.post(url, data=picture(), headers=headers, timeout=30).status_code
+
+        started.wait_until_ready()
+        assert [probe(kind) for kind in ("startupProbe", "readinessProbe", "livenessProbe")] == [200] * 3
+        assert started.inside("id", "-u").stdout.strip() == str(pod["securityContext"]["runAsUser"])
+        status = started.inside("cat", "/proc/1/status").stdout
+        assert re.findall(r"^(?:CapBnd|CapEff|NoNewPrivs):\s+(\w+)$", status, re.M) == ["0" * 16, "0" * 16, "1"]
+        assert "Seccomp:\t2" in status and started.inside("touch", "/opt/digits/x").returncode != 0
+        assert predict(host="digits-proxy", **key) == 200
+        assert predict(host="digits-proxy") == 401 and predict(host="elsewhere.example.org", **key) == 403
+        metrics = requests.get(f"{started.url}/metrics", headers={"host": "10.1.2.3:3000", **key}, timeout=30)
+        assert "digits_predictions_total{" in metrics.text
+        command = [builder, "exec", started.name, *service["lifecycle"]["preStop"]["exec"]["command"]]
+        with subprocess.Popen(command) as hook:
+            while hook.poll() is None and probe("readinessProbe") == 200:
+                time.sleep(0.1)
+            assert hook.poll() is None  # not ready before the hook ends, and everything else goes on
+            assert predict(host="digits-proxy", **key) == 200 and probe("livenessProbe") == 200
+        assert hook.returncode == 0
+        grace = str(pod["terminationGracePeriodSeconds"])
+        subprocess.run([builder, "stop", "--time", grace, started.name], check=True, capture_output=True)
+        assert started.wait_until_ended() == 0
 
 
 def test_it_stops_when_asked(container: Container) -> None:

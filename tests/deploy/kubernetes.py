@@ -1,5 +1,6 @@
 """The manifests of deploy/kubernetes as kubectl renders them, with secrets made up for the tests."""
 
+import base64
 import re
 import shutil
 import subprocess
@@ -60,15 +61,14 @@ def kubectl() -> str:
 
 @cache
 def render(overlay: str, folder: Path) -> Rendered:
-    """Renders an overlay in a copy of deploy/ in `folder`: the trial's secrets are made there."""
+    """Renders an overlay in a copy of deploy/ in `folder`, with the secrets that the trial makes."""
     program = kubectl()
     copy = folder / "deploy"
     if not copy.exists():
         ignored = shutil.ignore_patterns("secret.env", "stores.env", "s3.json")
         shutil.copytree(REPOSITORY / "deploy", copy, ignore=ignored)
         subprocess.run(["bash", str(copy / "kubernetes" / "trial" / "make-secrets")], check=True)
-        example = (copy / "kubernetes" / "production" / "secret.env.example").read_text()
-        (copy / "kubernetes" / "production" / "secret.env").write_text(re.sub(r"=$", "=x", example, flags=re.M))
+        shutil.copy(copy / "kubernetes" / "trial" / "secret.env", copy / "kubernetes" / "production")
     command = [program, "kustomize", str(copy / "kubernetes" / overlay)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -78,6 +78,24 @@ def render(overlay: str, folder: Path) -> Rendered:
 def environment(container: Manifest) -> dict[str, Any]:
     """What a container sets, by name: a value or a reference."""
     return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container.get("env", [])}
+
+
+def values(rendered: Rendered, container: Manifest, **fields: str) -> dict[str, str]:
+    """The environment of a container as the kubelet makes it; `fields`: values that the cluster knows."""
+    maps = [rendered.data(plain(entry["configMapRef"]["name"])) for entry in container.get("envFrom", [])]
+    known = {name: value for data in maps for name, value in data.items()}
+    own: dict[str, str] = {}
+    for name, value in environment(container).items():
+        if isinstance(value, str):
+            own[name] = re.sub(r"\$\((\w+)\)", lambda found: own[found[1]], value)
+        elif "fieldRef" in value:
+            own[name] = fields[name]
+        elif "configMapKeyRef" in value:
+            own[name] = rendered.data(plain(value["configMapKeyRef"]["name"]))[value["configMapKeyRef"]["key"]]
+        else:
+            encoded = rendered.data(plain(value["secretKeyRef"]["name"]))[value["secretKeyRef"]["key"]]
+            own[name] = base64.b64decode(encoded).decode()
+    return known | own
 
 
 def references(value: Any) -> list[tuple[str, str]]:
