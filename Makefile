@@ -14,7 +14,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV_VERSION := 0.13.8
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes
-LOCKS := requirements.txt requirements-dev.txt requirements-image.txt serving/requirements.txt
+LOCKS := requirements.txt requirements-dev.txt requirements-image.txt serving/requirements.txt serving/requirements-cluster.txt
 AUDIT ?=
 PYTEST ?=
 WORKERS ?= 3
@@ -137,6 +137,7 @@ lock: .venv/.dev ## recompile requirements*.txt from requirements*.in
 	@uv pip compile $(LOCK_OPTIONS) -o requirements-dev.txt requirements-dev.in
 	@uv pip compile $(LOCK_OPTIONS) --no-annotate -o requirements-image.txt requirements-image.in
 	@uv pip compile $(LOCK_OPTIONS) --no-annotate -o serving/requirements.txt serving/requirements.in
+	@uv pip compile $(LOCK_OPTIONS) --no-annotate -o serving/requirements-cluster.txt serving/requirements-cluster.in
 
 audit: .venv/.dev ## look for known vulnerabilities in the pinned requirements (AUDIT="--ignore-vuln ID")
 	@pip-audit --require-hashes --disable-pip --progress-spinner off $(LOCKS:%=--requirement %) $(AUDIT)

@@ -15,7 +15,7 @@ from serving.api.prediction_routes import answer_pixels, identify
 from serving.api.schemas import IdentifiedAnswer, PixelsAnswer
 from serving.api.state import ServiceState
 from serving.errors import RequestError
-from serving.inference.served_models import load_models_of
+from serving.inference.model_watcher import load_models_of
 from serving.middleware.access import AccessMiddleware
 from serving.middleware.api_keys import read_key_file
 from serving.middleware.body_limit import BodyLimitMiddleware

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from records.bucket import is_url, open_bucket
 from records.database import parse_url
 
 SECRET = frozenset({"api_key", "hash_key", "database_url"})  # values that no message shows
@@ -32,9 +33,13 @@ class Settings(BaseModel):
     allowed_hosts: str = Field(
         "", description="host names that clients may use besides loopback names, separated by commas; *.NAME, or *: any"
     )
-    model_dir: Path | None = Field(
+    model_dir: str | None = Field(
         None,
-        description="folder with exported models, watched for promotions; unset: serve the models inside the Bento",
+        description="folder or bucket (s3://BUCKET/FOLDER) with exported models, watched for promotions; unset: serve "
+        "the models inside the Bento",
+    )
+    model_cache: Path = Field(
+        Path("model-cache"), description="folder for copies of the models in a bucket, used while it is unreachable"
     )
     database_url: str = Field(
         "sqlite:///digits.db",
@@ -73,6 +78,13 @@ class Settings(BaseModel):
     @classmethod
     def _known_database(cls, value: str) -> str:
         parse_url(value)
+        return value
+
+    @field_validator("model_dir")
+    @classmethod
+    def _usable_bucket(cls, value: str) -> str:
+        if is_url(value):
+            open_bucket(value)
         return value
 
     @field_validator("allowed_hosts")

@@ -16,7 +16,7 @@ from pipeline.registry import handover
 from pipeline.tracking import database_url
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-FILE_SETTINGS = ("DIGITS_API_KEYS_FILE", "DIGITS_DRAIN_FILE")
+FILE_SETTINGS = ("DIGITS_API_KEYS_FILE", "DIGITS_DRAIN_FILE", "DIGITS_MODEL_CACHE")
 ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104  (the user's choice)
 
 
@@ -31,7 +31,7 @@ def main(host: str = "127.0.0.1", port: Annotated[int, typer.Option(min=1, max=6
         "DIGITS_ALLOWED_HOSTS": allowed_hosts(host),
         "DIGITS_LOG_LEVEL": os.environ.get("DIGITS_LOG_LEVEL", "warning"),  # no line for each request in the console
         "DIGITS_DATABASE_URL": database_url().render_as_string(hide_password=False),
-        "DIGITS_MODEL_DIR": str(handover.directory() or ""),
+        "DIGITS_MODEL_DIR": handover.destination() or "",
     }
     server = start(tag, host, port, environment=environment)
     try:

@@ -12,8 +12,11 @@ from filelock import FileLock
 from pipeline.console import run_main
 from pipeline.files import read_json, sha256, write_json
 from pipeline.paths import REPORTS, ROOT
-from pipeline.registry import versions
+from pipeline.registry import bucket, versions
+from pipeline.tracking import open_database
 from recognition.model import FILES, Model
+from records import promotions
+from records.bucket import CURRENT, is_url
 
 VERSION_FOLDER = re.compile(r"v\d+-[0-9a-f]{12}")
 
@@ -22,43 +25,55 @@ def main() -> None:
     export(read_json(REPORTS / "registered.json")["model"])
 
 
-def directory() -> Path | None:
-    """`DIGITS_MODEL_DIR`, relative to the repository's root; None if it is not set."""
+def destination() -> str | None:
+    """`DIGITS_MODEL_DIR`: a URL, or a folder, relative to the repository's root; None if it is not set."""
     value = os.environ.get("DIGITS_MODEL_DIR", "")
-    return ROOT / value if value else None
+    return value if is_url(value) else str(ROOT / value) if value else None
 
 
 def export(model: str) -> None:
     """Export the served versions of `model` to `DIGITS_MODEL_DIR`; do nothing if the variable is not set.
 
     Complete folders come first, then `current.json`, which names them. The previous champion's folder is kept for a
-    rollback, other versions are deleted.
+    rollback, other versions are deleted. The champion is read inside the lock: the later of two exports is right.
+    Raises PipelineError if a bucket cannot be written.
     """
-    target = directory()
+    target = destination()
     if target is None:
         return
-    target.mkdir(parents=True, exist_ok=True)
-    with FileLock(target / ".lock"):  # the champion is read inside the lock: the later of two exports is right
-        champion, models = versions.served(model)
-        copied = [copy_version(served, target) for served in models.values()]
-        entries = {
-            name: {"folder": folder_name(served), "version": served.version, "digest": served.digest}
-            for name, served in models.items()
-        }
-        current = {"dataset": models[champion].card["dataset"], "champion": champion, "models": entries}
-        found = None
-        with suppress(OSError, ValueError):
-            found = read_json(target / "current.json")
-        if any(copied) or found != current:  # an unchanged file must not trigger a reload
-            write_json(target / "current.json", current)
-        keep = {entry["folder"] for entry in entries.values()}
-        previous = versions.by_alias(model, versions.PREVIOUS)
-        if previous is not None and (kept := versions.find(model, previous.version)) is not None:
-            copy_version(kept, target)
-            keep.add(folder_name(kept))
-        for path in target.iterdir():
-            if path.name not in keep and (VERSION_FOLDER.fullmatch(path.name) or path.name.startswith(".v")):
-                shutil.rmtree(path)
+    if is_url(target):  # the lock is that of the promotion history, which all machines share
+        with promotions.exclusive(open_database()), tempfile.TemporaryDirectory() as folder:
+            write(model, Path(folder))
+            bucket.publish(Path(folder), target, VERSION_FOLDER)
+        return
+    directory = Path(target)
+    directory.mkdir(parents=True, exist_ok=True)
+    with FileLock(directory / ".lock"):
+        write(model, directory)
+
+
+def write(model: str, target: Path) -> None:
+    """Write the served versions of `model` to a local folder, and delete versions that are no longer needed."""
+    champion, models = versions.served(model)
+    copied = [copy_version(served, target) for served in models.values()]
+    entries = {
+        name: {"folder": folder_name(served), "version": served.version, "digest": served.digest}
+        for name, served in models.items()
+    }
+    current = {"dataset": models[champion].card["dataset"], "champion": champion, "models": entries}
+    found = None
+    with suppress(OSError, ValueError):
+        found = read_json(target / CURRENT)
+    if any(copied) or found != current:  # an unchanged file must not trigger a reload
+        write_json(target / CURRENT, current)
+    keep = {entry["folder"] for entry in entries.values()}
+    previous = versions.by_alias(model, versions.PREVIOUS)
+    if previous is not None and (kept := versions.find(model, previous.version)) is not None:
+        copy_version(kept, target)
+        keep.add(folder_name(kept))
+    for path in target.iterdir():
+        if path.name not in keep and (VERSION_FOLDER.fullmatch(path.name) or path.name.startswith(".v")):
+            shutil.rmtree(path)
 
 
 def folder_name(model: Model) -> str:

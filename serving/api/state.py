@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from serving.inference.answering import Rows
 from serving.inference.batching import Batcher
-from serving.inference.model_watcher import ModelWatcher
-from serving.inference.served_models import Models, ServedModels, load_models_of
+from serving.inference.model_watcher import ModelWatcher, source_of
+from serving.inference.served_models import Models, ServedModels, load_packaged
 from serving.inference.worker_threads import WorkerThreads
 from serving.prediction_log.feedback import Feedback
 from serving.prediction_log.log import PredictionLog, open_log
@@ -38,11 +38,13 @@ class ServiceState:
         self.log: PredictionLog | None = None
 
     def start(self) -> None:
-        """Loads the models. With `model_dir`, also watches that folder for promotions. Raises DamagedModel."""
+        """Loads the models. With `model_dir`, also watches it for promotions. Raises DamagedModel."""
         self.models.on_replace = publish_versions
-        watcher = ModelWatcher(self.settings.model_dir, self.models) if self.settings.model_dir else None
-        self.models.replace(load_models_of(self.settings))
-        if watcher is not None:
+        if (source := source_of(self.settings)) is None:
+            self.models.replace(load_packaged())
+        else:
+            watcher = ModelWatcher(source, self.models)
+            watcher.load_first()
             watcher.start()
         if self.settings.log_predictions:
             self.log = open_log(self.settings, self.ids)

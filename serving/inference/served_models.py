@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from recognition.model import DamagedModel, Model, load_model
+from records.bucket import CURRENT
 from serving.errors import ErrorCode, RequestError
-from serving.settings import Settings
 
 READY_SECONDS = 1.0
 DIGITS = [str(digit) for digit in range(10)]
+EXPECTED = "it is written by promotions, expected champion and models"
 PACKAGED = Path(__file__).parent.parent / "packaged.json"  # champion, tags and versions, by the stage `package`
 
 
@@ -91,11 +92,6 @@ def load_models(folders: Mapping[str, Path], champion: str, versions: Mapping[st
     return Models(card["dataset"], card["classes"], champion, by_name)
 
 
-def load_models_of(settings: Settings) -> Models:
-    """Loads the models that the settings name. Raises DamagedModel."""
-    return load_packaged() if settings.model_dir is None else load_directory(settings.model_dir)
-
-
 def load_packaged() -> Models:
     """Loads the models inside this Bento. Raises DamagedModel."""
     import bentoml
@@ -106,26 +102,36 @@ def load_packaged() -> Models:
     return load_models(folders, packaged["champion"], versions)
 
 
-def load_directory(directory: Path) -> Models:
-    """Loads the models listed in `directory/current.json` and verifies their digests. Raises DamagedModel."""
-    file = directory / "current.json"
+def read_current(directory: Path) -> dict[str, Any]:
+    """The content of `directory/current.json`: `champion`, and `models` with their folders. Raises DamagedModel."""
+    file = directory / CURRENT
     try:
-        current = json.loads(file.read_text(encoding="utf-8"))
+        current: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         entries = current["models"]
-        champion = current["champion"]
-        if champion not in entries:
-            raise DamagedModel(f"{file}: the champion {champion!r} is not among its models")
+        if current["champion"] not in entries:
+            raise DamagedModel(f"{file}: the champion {current['champion']!r} is not among its models")
         for name, entry in entries.items():
             if Path(entry["folder"]).name != entry["folder"]:
                 raise DamagedModel(f"{file}: {entry['folder']!r} of {name} is not the name of a folder beside it")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedModel(f"{file}: {error!r}; {EXPECTED}") from None
+    return current
+
+
+def load_directory(directory: Path) -> Models:
+    """Loads the models listed in `directory/current.json` and verifies their digests. Raises DamagedModel."""
+    current, file = read_current(directory), directory / CURRENT
+    entries = current["models"]
+    try:
         models = load_models(
             {name: directory / entry["folder"] for name, entry in entries.items()},
-            champion,
+            current["champion"],
             {name: str(entry["version"]) for name, entry in entries.items()},
         )
+        digests = {name: entry["digest"] for name, entry in entries.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedModel(f"{file}: {error!r}; it is written by promotions, expected champion and models") from None
+        raise DamagedModel(f"{file}: {error!r}; {EXPECTED}") from None
     for name, model in models.by_name.items():
-        if model.digest != entries[name]["digest"]:
-            raise DamagedModel(f"{file}: {name} is to have sha256 {entries[name]['digest']}, found {model.digest}")
+        if model.digest != digests[name]:
+            raise DamagedModel(f"{file}: {name} is to have sha256 {digests[name]}, found {model.digest}")
     return models

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import requests
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from pipeline.files import read_json, write_json
 from tests.conftest import Project
 
 SCREENSHOTS = Path(os.environ.get("SCREENSHOTS", "screenshots"))
@@ -139,3 +141,34 @@ def find_image(service: str, project: Project) -> Callable[[Callable[[dict[str, 
         raise AssertionError(f"no match among {len(images)} images")
 
     return find
+
+
+@pytest.fixture
+def directory(project: Project, tmp_path: Path) -> Path:
+    """Both models of the small project, exported; the CNN is champion."""
+    packaged = read_json(project.folder / "reports" / "bento.json")
+    models = {}
+    for name, entry in packaged["models"].items():
+        stored = project.folder / ".bentoml" / "models" / Path(entry["tag"].replace(":", "/"))
+        shutil.copytree(stored, tmp_path / f"v{entry['version']}-{entry['digest'][:12]}")
+        models[name] = {
+            "folder": f"v{entry['version']}-{entry['digest'][:12]}",
+            "version": entry["version"],
+            "digest": entry["digest"],
+        }
+    write_json(tmp_path / "current.json", {"dataset": "optdigits", "champion": "cnn", "models": models})
+    return tmp_path
+
+
+def change(directory: Path, edit: Callable[[dict], object]) -> None:
+    current = read_json(directory / "current.json")
+    edit(current)
+    write_json(directory / "current.json", current)
+
+
+def spoil(directory: Path) -> None:
+    """Damage the CNN's file and point at it anew, as an interrupted copy would."""
+    (file,) = (directory / read_json(directory / "current.json")["models"]["cnn"]["folder"]).glob("model.tflite")
+    shutil.copytree(file.parent, directory / "broken")
+    (directory / "broken" / "model.tflite").write_bytes(file.read_bytes()[:-100])
+    change(directory, lambda current: current["models"]["cnn"].update(folder="broken", version="9"))

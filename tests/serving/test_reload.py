@@ -2,7 +2,6 @@
 
 import logging
 import re
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,46 +11,16 @@ import pytest
 import requests
 
 from pipeline.console import PipelineError
-from pipeline.files import read_json, write_json
+from pipeline.files import read_json
 from recognition.model import DamagedModel
 from serving.inference import model_watcher
-from serving.inference.model_watcher import ModelWatcher
+from serving.inference.model_watcher import ModelFolder, ModelWatcher
 from serving.inference.served_models import Models, ServedModels, load_directory
 from tests.conftest import Project, serve
+from tests.serving.conftest import change, spoil
 from tests.serving.test_hostile import saved, seven
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def directory(project: Project, tmp_path: Path) -> Path:
-    """Both models of the small project, exported; the CNN is champion."""
-    packaged = read_json(project.folder / "reports" / "bento.json")
-    models = {}
-    for name, entry in packaged["models"].items():
-        stored = project.folder / ".bentoml" / "models" / Path(entry["tag"].replace(":", "/"))
-        shutil.copytree(stored, tmp_path / f"v{entry['version']}-{entry['digest'][:12]}")
-        models[name] = {
-            "folder": f"v{entry['version']}-{entry['digest'][:12]}",
-            "version": entry["version"],
-            "digest": entry["digest"],
-        }
-    write_json(tmp_path / "current.json", {"dataset": "optdigits", "champion": "cnn", "models": models})
-    return tmp_path
-
-
-def change(directory: Path, edit: Callable[[dict], object]) -> None:
-    current = read_json(directory / "current.json")
-    edit(current)
-    write_json(directory / "current.json", current)
-
-
-def spoil(directory: Path) -> None:
-    """Damage the CNN's file and point at it anew, as an interrupted copy would."""
-    (file,) = (directory / read_json(directory / "current.json")["models"]["cnn"]["folder"]).glob("model.tflite")
-    shutil.copytree(file.parent, directory / "broken")
-    (directory / "broken" / "model.tflite").write_bytes(file.read_bytes()[:-100])
-    change(directory, lambda current: current["models"]["cnn"].update(folder="broken", version="9"))
 
 
 def test_what_current_json_names_is_loaded(directory: Path) -> None:
@@ -92,7 +61,7 @@ def history(served: ServedModels) -> list[str]:
 
 
 def test_a_look_serves_what_is_new_and_whole(directory: Path, served: ServedModels) -> None:
-    watcher = ModelWatcher(directory, served)
+    watcher = ModelWatcher(ModelFolder(directory), served)
     watcher.look()
     assert history(served) == []
     change(directory, lambda current: current.update(champion="mlp"))
@@ -114,7 +83,7 @@ def test_a_failed_reload_is_tried_again_and_counted(
         return prometheus_client.REGISTRY.get_sample_value(name) or 0.0
 
     monkeypatch.setattr(model_watcher, "RETRY_SECONDS", 0)
-    watcher, before = ModelWatcher(directory, served), value("digits_model_reload_failures_total")
+    watcher, before = ModelWatcher(ModelFolder(directory), served), value("digits_model_reload_failures_total")
     late = next(directory.glob("v*-*"))
     late.rename(directory / "late")  # files that another process still copies
     change(directory, lambda current: current.update(champion="mlp"))

