@@ -41,6 +41,7 @@ class ErrorCode(StrEnum):
     AMBIGUOUS_REQUEST_ID = "ambiguous_request_id"
     TOO_MANY_REQUESTS = "too_many_requests"
     RATE_LIMITED = "rate_limited"
+    RATES_UNAVAILABLE = "rates_unavailable"
     INTERNAL_ERROR = "internal_error"
     NOT_READY = "not_ready"
     DEADLINE_EXCEEDED = "deadline_exceeded"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from records.bucket import is_url, open_bucket
 from records.database import parse_url
 
-SECRET = frozenset({"api_key", "hash_key", "database_url"})  # values that no message shows
+SECRET = frozenset({"api_key", "hash_key", "database_url", "rate_storage"})  # values that no message shows
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 HOST = re.compile(r"\*|(\*\.)?[a-z0-9_.:-]+")
 ORIGIN = re.compile(r"\*|https?://[^/\s,]+")
@@ -67,7 +67,15 @@ class Settings(BaseModel):
         None, description="while this file exists, /readyz answers 503, so that load balancers send no new requests"
     )
     rate_per_minute: Annotated[int, Field(ge=0)] = Field(
-        0, description="maximum requests per client (API key or address) and worker; 0: no limit"
+        0, description="maximum requests per client (API key or address); 0: no limit"
+    )
+    rate_storage: str = Field(
+        "memory://",
+        description="where requests are counted: memory:// for each worker, or redis://HOST:PORT/NUMBER (rediss:// "
+        "with TLS) for all workers and instances",
+    )
+    rate_failure: Literal["allow", "refuse"] = Field(
+        "allow", description="while Redis fails: allow requests without a limit, or refuse them with status 503"
     )
     allow_origins: str = Field("", description="origins allowed to call the service (CORS), separated by commas; or *")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -86,6 +94,23 @@ class Settings(BaseModel):
         if is_url(value):
             open_bucket(value)
         return value
+
+    @field_validator("rate_storage")
+    @classmethod
+    def _known_storage(cls, value: str) -> str:
+        if value == "memory://":
+            return value
+        if value.startswith(("redis://", "rediss://")):
+            try:
+                import redis
+
+                redis.Redis.from_url(value)  # connects with the first command
+                return value
+            except ImportError:
+                raise ValueError("the package redis is missing; the variant `cluster` of the image has it") from None
+            except ValueError:  # its message may show a part of the password
+                pass
+        raise ValueError("expected memory:// or redis://HOST:PORT/NUMBER")
 
     @field_validator("allowed_hosts")
     @classmethod

@@ -21,9 +21,10 @@ from playwright.sync_api import Browser, sync_playwright
 
 from records import database
 from tests.postgres import postgres, postgres_url
+from tests.redis import redis
 from tests.s3 import s3
 
-__all__ = ["postgres", "postgres_url", "s3"]
+__all__ = ["postgres", "postgres_url", "redis", "s3"]
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the tests expect the numbers of a CPU
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -34,7 +34,7 @@ def pins(name: str) -> dict[str, str]:
     return dict(re.split(" [;\\\\]", line)[0].split("==") for line in lines if re.match(r"^[a-zA-Z0-9_.-]+==", line))
 
 
-LOCKS = ("requirements.txt", "requirements-dev.txt", "serving/requirements.txt")
+LOCKS = ("requirements.txt", "requirements-dev.txt", "serving/requirements.txt", "serving/requirements-cluster.txt")
 
 
 @pytest.mark.parametrize("name", LOCKS)

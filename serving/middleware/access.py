@@ -1,17 +1,14 @@
 """Who may send which request: allowed hosts and origins, the rate limit per client and minute, and API keys."""
 
 import math
-import time
 from urllib.parse import urlsplit
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.errors import ErrorCode, RequestError
 from serving.middleware.api_keys import ApiKeys
+from serving.middleware.rates import rates_of
 from serving.settings import Settings
 
 PROBES = frozenset({"/livez", "/readyz", "/healthz"})
@@ -31,20 +28,19 @@ class AccessMiddleware:
         self._keys = ApiKeys(settings)
         self._open_paths = open_paths
         self._hosts, self._origins = settings.host_names, settings.origins
-        self._rate = RateLimitItemPerMinute(settings.rate_per_minute) if settings.rate_per_minute else None
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._rate, self._rates = settings.rate_per_minute, rates_of(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in PROBES:
             try:
-                self._check(scope)
+                await self._check(scope)
             except RequestError as error:
                 await error.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _check(self, scope: Scope) -> None:
-        """Raises RequestError 401, 403, 404 or 429."""
+    async def _check(self, scope: Scope) -> None:
+        """Raises RequestError 401, 403, 404, 429 or 503."""
         path, headers = scope["path"], Headers(scope=scope)
         self._check_host(headers)
         if "\n" in path:  # it matches no pattern of Starlette's router, not even that for all other paths
@@ -56,8 +52,8 @@ class AccessMiddleware:
         scope["state"]["client"] = client
         if path in self._open_paths or path.startswith(OPEN_FOLDERS):
             return
-        if self._rate is not None and path != METRICS:  # before the key, to slow down attempts to guess it
-            self._check_rate(client)
+        if path != METRICS:  # before the key, to slow down attempts to guess it
+            await self._check_rate(client)
         if self._keys.required and known is None:
             message = "a key is needed and this is missing or wrong; send the header `Authorization: Bearer KEY`"
             raise RequestError(401, ErrorCode.UNAUTHORIZED, message, {"www-authenticate": "Bearer"})
@@ -79,13 +75,10 @@ class AccessMiddleware:
             message = f"the origin {(origin or site or '')[:60]!r} is not allowed; name it in DIGITS_ALLOW_ORIGINS"
             raise RequestError(403, ErrorCode.ORIGIN_NOT_ALLOWED, message)
 
-    def _check_rate(self, client: str) -> None:
-        assert self._rate is not None
-        if not self._limiter.hit(self._rate, client):
-            reset = self._limiter.get_window_stats(self._rate, client).reset_time
-            message = f"more than {self._rate.amount} requests in a minute; wait until Retry-After has passed"
-            wait = {"retry-after": str(max(1, math.ceil(reset - time.time())))}
-            raise RequestError(429, ErrorCode.RATE_LIMITED, message, wait)
+    async def _check_rate(self, client: str) -> None:
+        if self._rates is not None and (wait := await self._rates.seconds_to_wait(client)):
+            message = f"more than {self._rate} requests in a minute; wait until Retry-After has passed"
+            raise RequestError(429, ErrorCode.RATE_LIMITED, message, {"retry-after": str(math.ceil(wait))})
 
 
 def client_address(scope: Scope) -> str:

@@ -50,6 +50,7 @@ RELOAD_PENDING = Gauge(
     "digits_model_reload_pending", "1 while promoted models cannot be loaded", multiprocess_mode="livemax"
 )
 KEY_FILE_FAILURES = Counter("digits_key_file_failures", "Changes of the key file that could not be read")
+RATE_FAILURES = Counter("digits_rate_failures", "Attempts to count a request in Redis that failed")
 
 LOG_WRITTEN = Counter("digits_log_pictures", "Pictures whose answers were written to the prediction log")
 LOG_LOST = Counter("digits_log_lost_pictures", "Pictures whose answers could not be logged", ["reason"])

@@ -16,7 +16,7 @@ WRONG = {
     "api_key": "short",
     "api_keys_file": "/nowhere/keys",
     "allowed_hosts": "https://digits.example",
-    "model_dir": "",
+    "model_dir": "s4://bucket/served",
     "database_url": "mysql://db/digits",
     "log_predictions": "perhaps",
     "log_max_days": "0",
@@ -28,13 +28,15 @@ WRONG = {
     "max_in_flight": "0.5",
     "deadline_seconds": "nan",
     "rate_per_minute": "-1",
+    "rate_storage": "redis://localhost:port",
+    "rate_failure": "ignore",
     "allow_origins": "example.org",
     "log_level": "loud",
 }
 
 
 def test_every_setting_that_can_be_wrong_is_here() -> None:
-    any_path = {"drain_file"}
+    any_path = {"drain_file", "model_cache"}
     assert WRONG.keys() | any_path == Settings.model_fields.keys()
 
 

@@ -22,6 +22,7 @@ from pipeline.tracking import open_database
 from recognition.model import FILES, Model, read_model
 from records import promotions
 from tests.conftest import REPOSITORY
+from tests.s3 import S3
 
 MODEL = "mnist-classifier"
 
@@ -407,3 +408,42 @@ def test_nothing_is_exported_where_no_folder_is_named(make_version, stores: Path
     monkeypatch.setenv("DIGITS_MODEL_DIR", "")
     handover.export(MODEL)
     assert not stores.exists()
+
+
+def test_a_bucket_gets_what_a_folder_gets(make_version, stores: Path, s3: S3, monkeypatch) -> None:
+    for _ in range(4):
+        promote(make_version("cnn"))
+        monkeypatch.setenv("DIGITS_MODEL_DIR", str(stores))
+        handover.export(MODEL)
+        monkeypatch.setenv("DIGITS_MODEL_DIR", f"{s3.url}/served")
+        handover.export(MODEL)
+    bucket = s3.folder / s3.bucket / "served"
+    found, expected = (
+        {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (bucket, stores)
+    )
+    expected.pop(".lock")
+    assert found == expected
+    times = {path: path.stat().st_mtime_ns for path in bucket.rglob("*") if path.is_file()}
+    assert max(times, key=times.__getitem__) == bucket / "current.json", "services load it before its files are there"
+    handover.export(MODEL)
+    assert times == {path: path.stat().st_mtime_ns for path in times}, "what is right was written again"
+    (folder,) = bucket.glob("v4-*")
+    (folder / "model.tflite").write_bytes(b"half")
+    handover.export(MODEL)
+    assert (folder / "model.tflite").read_bytes() == b"a model 3"
+    assert (bucket / "current.json").stat().st_mtime_ns > times[bucket / "current.json"], "no service looks again"
+
+
+def test_a_bucket_that_is_gone_is_one_line_and_the_promotion_stays(make_version, s3: S3, monkeypatch) -> None:
+    monkeypatch.setenv("DIGITS_MODEL_DIR", f"{s3.url}/served")
+    promote(make_version("cnn"))
+    s3.kill()
+    with pytest.raises(
+        PipelineError, match=r"cannot be published to s3://digits/served: .*registry\.handover"
+    ) as raised:
+        handover.export(MODEL)
+    assert "\n" not in str(raised.value) and aliases() == ("1", None)
+    s3.start()
+    handover.export(MODEL)
+    assert read_json(s3.folder / s3.bucket / "served" / "current.json")["models"]["cnn"]["version"] == "1"
