@@ -9,6 +9,7 @@ PORT ?= 3000
 MLFLOW_PORT ?= 5000
 BASE_IMAGE ?= python:3.11-slim
 PIPELINE_BASE_IMAGE ?= python:3.11-bookworm
+VARIANT ?= default
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -70,8 +71,8 @@ references: setup ## train published reference models and update docs/references
 serve: setup ## serve the current champion with the latest Bento (HOST=, PORT=)
 	@digits serve --host "$(HOST)" --port "$(PORT)"
 
-image: setup ## build a container image of the current champion with docker or podman (BASE_IMAGE=)
-	@python -m pipeline.deployment.image --base-image $(BASE_IMAGE)
+image: setup ## build a container image of the current champion with docker or podman (BASE_IMAGE=, VARIANT=cluster)
+	@python -m pipeline.deployment.image --base-image $(BASE_IMAGE) --variant $(VARIANT)
 
 pipeline-image: setup ## build an image of the pipeline with docker or podman, for schedules and MLflow's server (PIPELINE_BASE_IMAGE=)
 	@python -m pipeline.deployment.pipeline_image --base-image $(PIPELINE_BASE_IMAGE)

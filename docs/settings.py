@@ -23,6 +23,8 @@ OTHER_VARIABLES = {  # read by the pipeline or by libraries: default, meaning
     "REASON": ("", "`make promote`, `make rollback`: reason, recorded in the promotion history"),
     "GITHUB_ACTOR": ("", "user recorded in the promotion history (set by GitHub Actions); unset: the system user"),
     "FORWARDED_ALLOW_IPS": ("127.0.0.1", "proxies trusted to report the client's address (read by uvicorn)"),
+    "AWS_ENDPOINT_URL": ("", "address of an S3 server that is not AWS (read by botocore)"),
+    "AWS_ACCESS_KEY_ID": ("", "name of the key for S3; AWS_SECRET_ACCESS_KEY is the key itself (read by botocore)"),
     "BENTOML_PORT": ("3000", "port of the service in the container (read by BentoML)"),
 }
 MAKE_VARIABLES = {
@@ -34,6 +36,7 @@ MAKE_VARIABLES = {
     "PYTEST": "`make test`, `make coverage`: arguments of pytest",
     "WORKERS": "`make test`, `make coverage`: number of pytest processes",
     "BASE_IMAGE": "`make image`: base image, with Python 3.11 as `python3`",
+    "VARIANT": "`make image`: default, or cluster, with the packages for S3 and Redis",
 }
 
 

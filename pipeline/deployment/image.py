@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -26,9 +27,20 @@ GLIBC: Final = "2_28"  # the oldest C library that the wheels support: Debian 10
 LOG_LINES: Final = 15  # shown of a failed command
 
 
+class Variant(StrEnum):
+    """What the service in the image can use."""
+
+    DEFAULT = "default"  # models, rates and log on this machine; the log also in PostgreSQL
+    CLUSTER = "cluster"  # also models in S3 and rates in Redis
+
+
+REQUIREMENTS: Final = {Variant.DEFAULT: "requirements.txt", Variant.CLUSTER: "requirements-cluster.txt"}
+
+
 def main(
     base_image: Annotated[str, typer.Option(help="Image with Python 3.11 as python3.")] = "python:3.11-slim",
     name: Annotated[str, typer.Option(help="Name of the image.")] = "digits",
+    variant: Annotated[Variant, typer.Option(help="cluster: with the packages for S3 and Redis.")] = Variant.DEFAULT,
 ) -> None:
     """Build an image of the current champion's Bento. The tags are `latest` and the Bento's version."""
     packaged = current_bento()
@@ -44,7 +56,7 @@ def main(
         for file in ("Containerfile", "ready.py"):
             shutil.copy(ROOT / "deploy" / file, context)
         copy_bento(packaged, context / "bento")
-        install(context / "bento" / "src" / "serving" / "requirements.txt", context / "packages")
+        install(context / "bento" / "src" / "serving" / REQUIREMENTS[variant], context / "packages")
         for path in context.rglob("*"):  # the image runs as another user
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         options += ["--file", str(context / "Containerfile"), str(context)]

@@ -18,7 +18,14 @@ case "$1" in
 esac
 """
 # The packages of the service are the same for all Bentos, and take long to install
-BUILD = "from pipeline.deployment import image; image.install = lambda *paths: None; image.main(base_image='x')"
+BUILD = """
+import sys
+from pipeline.deployment import image
+def install(requirements, packages):
+    print(f"installing {requirements.name}: {'redis==' in requirements.read_text()}")
+image.install = install
+image.main(base_image="x", variant=image.Variant(sys.argv[1]))
+"""
 PROMOTION = ("python", "-m", "pipeline.registry.promotion")
 
 
@@ -33,11 +40,11 @@ def copy(project: Project, tmp_path: Path) -> Project:
     return made
 
 
-def build(project: Project) -> tuple[str, dict[str, str]]:
+def build(project: Project, variant: str = "default") -> tuple[str, dict[str, str]]:
     """Runs `make image`. Returns its output, and the champion and all versions in the image."""
     bin_folder, built = project.folder.with_name("bin"), project.folder.with_name("built")
     path = f"{bin_folder}:{project.environment()['PATH']}"
-    output = project.run("python", "-c", BUILD, PATH=path, BUILT=str(built))
+    output = project.run("python", "-c", BUILD, variant, PATH=path, BUILT=str(built))
     packaged = read_json(built / "src" / "serving" / "packaged.json")
     versions = {name: entry["version"] for name, entry in packaged["models"].items()}
     assert len(list((built / "models").iterdir())) == len(versions)
@@ -51,6 +58,9 @@ def test_the_image_has_the_models_that_are_served_now(copy: Project) -> None:
     expected = {"champion": first, **versions}
     output, built = build(copy)
     assert built == expected and "packaging" not in output
+    assert "installing requirements.txt: False" in output  # the default image stays small
+    output, _ = build(copy, "cluster")
+    assert "installing requirements-cluster.txt: True" in output
 
     copy.run(*PROMOTION, "promote", versions[other], "--reason", "test")
     output, built = build(copy)
