@@ -1,7 +1,7 @@
 # Commands of the project; `make help` lists them. Nothing is installed outside .venv.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test setup repro long sweep references serve image pipeline-image retrain promote rollback champions monitor feedback \
+.PHONY: help run test setup cluster repro long sweep references serve image pipeline-image retrain promote rollback champions monitor feedback \
 	review mlflow report docs lint format lock audit clean benchmark-serving coverage
 
 HOST ?= 127.0.0.1
@@ -15,7 +15,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 UV_VERSION := 0.13.8
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes
-LOCKS := requirements.txt requirements-dev.txt requirements-image.txt serving/requirements.txt serving/requirements-cluster.txt
+LOCKS := requirements.txt requirements-cluster.txt requirements-dev.txt requirements-image.txt serving/requirements.txt serving/requirements-cluster.txt
 AUDIT ?=
 PYTEST ?=
 WORKERS ?= 3
@@ -52,6 +52,8 @@ case $$parallel$$alone in 00 | 05 | 50) ;; *) exit 1 ;; esac
 endef
 
 setup: .venv/.run .venv/.project ## create .venv and install the pinned requirements
+
+cluster: setup .venv/.cluster ## install what Ray clusters and buckets need (RAY_ADDRESS, s3://)
 
 repro: setup ## run the stages whose code, data or parameters changed
 	@dvc repro
@@ -135,6 +137,7 @@ format: .venv/.dev ## format the code
 
 lock: .venv/.dev ## recompile requirements*.txt from requirements*.in
 	@uv pip compile $(LOCK_OPTIONS) -o requirements.txt requirements.in
+	@uv pip compile $(LOCK_OPTIONS) --constraint requirements.txt -o requirements-cluster.txt requirements-cluster.in
 	@uv pip compile $(LOCK_OPTIONS) -o requirements-dev.txt requirements-dev.in
 	@uv pip compile $(LOCK_OPTIONS) --no-annotate -o requirements-image.txt requirements-image.in
 	@uv pip compile $(LOCK_OPTIONS) --no-annotate -o serving/requirements.txt serving/requirements.in
@@ -168,9 +171,12 @@ endef
 .venv/.run: requirements.txt | .venv/bin/uv
 	$(call install,requirements.txt)
 
+.venv/.cluster: requirements-cluster.txt | .venv/bin/uv .venv/.run
+	$(call install,requirements-cluster.txt)
+
 .venv/.dev: requirements-dev.txt | .venv/bin/uv .venv/.project
 	$(call install,requirements-dev.txt)
-	@touch .venv/.run
+	@touch .venv/.run .venv/.cluster
 
 # The command `digits`. Not into an environment that this folder links to: it belongs to another clone.
 .venv/.project: pyproject.toml | .venv/bin/uv

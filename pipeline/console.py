@@ -1,5 +1,6 @@
 """Console output of all commands: lines, progress bars and one-line errors; libraries print nothing."""
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
@@ -29,6 +30,7 @@ QUIET_LIBRARIES = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "DO_NOT_TRACK": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
     "BENTOML_DO_NOT_TRACK": "true",
     "GX_ANALYTICS_ENABLED": "false",
     "GIT_PYTHON_REFRESH": "quiet",
@@ -102,6 +104,7 @@ def text_to_stderr(as_json: bool) -> AbstractContextManager[object]:
 
 
 def progress(*columns: Any) -> Progress:
-    """Returns a progress display for terminals; it prints nothing to logs."""
+    """Returns a progress display for terminals; it prints nothing to logs and in processes of `parallel.run`."""
     stderr = os.fdopen(os.dup(2), "w")  # a copy, because `hide_native_output` redirects file descriptor 2
-    return Progress(*columns, console=Console(file=stderr), disable=not stderr.isatty(), transient=True)
+    disable = not stderr.isatty() or multiprocessing.parent_process() is not None
+    return Progress(*columns, console=Console(file=stderr), disable=disable, transient=True)

@@ -28,6 +28,7 @@ DVC_FOLDERS = (RAW, PREPARED, DERIVED, MODELS, EVALUATIONS, REPORTS)  # outputs 
 
 BENTOML_HOME = ROOT / ".bentoml"
 
+TRAININGS = ROOT / ".dvc" / "tmp" / "trainings"  # results of interrupted `digits references` and `digits seeds`
 RETRAINING = ROOT / ".dvc" / "tmp" / "retraining.json"  # state before the retraining in progress
 RETRAINING_LOCK = RETRAINING.with_suffix(".lock")
 

@@ -38,6 +38,7 @@ Models trained on this dataset. Each run has a note with its result.
 | the name of an entry under `models:` in params.yaml | `dvc repro`, `digits retrain`, `dvc exp run` |
 | `sweep-NAME`, with a `trial-N` for each trial | `digits sweep` |
 | the name of a published model | `digits references` |
+| `NAME-seed-N`, and `NAME-seeds` with the mean | `digits seeds NAME` |
 | `mlp-from-scratch` | `python -m learn.from_scratch` |
 
 The group of a metric is the part of its name before `/`. Metrics without a group are of single epochs; `val_` means the
@@ -144,6 +145,15 @@ def run(
     identity = experiment_id(experiment, about)
     with mlflow.start_run(experiment_id=identity, run_name=name, tags=tags, log_system_metrics=True) as active:
         yield active
+
+
+def end_interrupted(experiment: str, **tags: str) -> None:
+    """Mark the unfinished runs with these tags as killed: their process or node died, and a new attempt starts."""
+    conditions = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    identity = experiment_id(experiment)
+    client = connect()
+    for found in client.search_runs([identity], f"attributes.status = 'RUNNING' and {conditions}"):
+        client.set_terminated(found.info.run_id, "KILLED")
 
 
 def run_exists(run_id: str) -> bool:

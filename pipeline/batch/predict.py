@@ -1,11 +1,13 @@
-"""`python -m pipeline.batch.predict`: predictions for a folder or a Parquet file, without a server.
+"""`python -m pipeline.batch.predict`: predictions for a folder, a bucket or a Parquet file, without a server.
 
 Predictions are written in parts beside the output file, each of them complete or absent, so that an interrupted run
-resumes.
+resumes. Parts are predicted on all cores, or on a Ray cluster (`RAY_ADDRESS`); only this process writes.
 """
 
+import io
 import json
-import shutil
+import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -13,14 +15,19 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from pipeline.batch.sources import PART_SIZE, Part, Source, open_source, read_digit
+from pipeline.batch.sources import Part, Source, open_source, read_digits
+from pipeline.batch.storage import Folder, open_output
 from pipeline.console import AsJson, PipelineError, progress, run_main, say, text_to_stderr
-from pipeline.files import read_json, replacing, sha256, write_json
+from pipeline.files import sha256
+from pipeline.training import parallel
 from recognition.answers import Answer
-from recognition.decoding import ImageError
 from recognition.model import CARD_FILE, DamagedModel, Model, read_model
 
+PICTURES_PER_PROCESS: Final = 2048  # fewer are done before another process has started
+MERGED_PARTS: Final = 64  # parts in a row group of the output
+PLAN: Final = "plan.json"
 ARROW_TYPES: Final[dict[Any, pa.DataType]] = {
     int: pa.int64(),
     float: pa.float64(),
@@ -35,90 +42,138 @@ COLUMNS: Final = (  # after the column that names the picture: `file` or `row`
 
 
 def main(
-    pictures: Path,
-    output: Path = Path("predictions.parquet"),
+    pictures: str,
+    output: str = "predictions.parquet",
     model: Path | None = None,
     column: str | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict the digit in each of PICTURES and write a Parquet file, without a server.
 
-    PICTURES is a folder, searched with its subfolders for PNG, JPEG, WebP, BMP and GIF files, or a Parquet file with a
-    column of encoded pictures or of lists of 784 pixels (28 rows of 28, 0..255, ink bright). The output has one row for
-    each, in order. The column `error` explains why a picture could not be read. Interrupted runs resume.
+    PICTURES is a folder or a bucket (s3://bucket/folder/), searched with its subfolders for PNG, JPEG, WebP, BMP and
+    GIF files, or a Parquet file with a column of encoded pictures or of lists of 784 pixels (28 rows of 28, 0..255, ink
+    bright). The output has one row for each, in order. The column `error` explains why a picture could not be read.
+    Interrupted runs resume.
 
     `model` is a model.tflite to use instead of the champion, `column` the Parquet column (default: image, or pixels).
     """
     source = open_source(pictures, column)
     try:
         with text_to_stderr(as_json):
-            summary = predict(source, load_file(model) if model else load_champion(), output)
+            summary = predict(source, load_file(model) if model else load_champion(), str(output))
     except DamagedModel as error:
         raise PipelineError(str(error)) from None
     if as_json:
         say(json.dumps(summary))
 
 
-def predict(source: Source, model: Model, output: Path) -> dict[str, Any]:
+def predict(source: Source, model: Model, output: str) -> dict[str, Any]:
     """Write a prediction for every picture of `source` to `output`; resume an interrupted run with the same plan.
 
-    Returns output, model, version, and the numbers of pictures, uncertain predictions and errors.
+    Returns output, model, version, and the numbers of pictures, uncertain predictions and errors. Raises PipelineError
+    if the pictures change during the run.
     """
-    parts = output.with_name(f"{output.name}.parts")
-    resume(parts, {"input": source.identity, "model": [model.digest, model.name, model.version], "part": PART_SIZE})
-    schema = pa.schema([source.key, *COLUMNS], metadata={"model_digest": model.digest})
-    done: list[Path] = []
-    with progress() as bar:
+    parts = Folder(f"{output}.parts")
+    plan = {"input": source.identity, "model": [model.digest, model.name, model.version], "part": source.part_size}
+    done = resume(parts, plan)
+    names = {"model_digest": model.digest, "model": model.name, "version": model.version or ""}
+    schema = pa.schema([source.key, *COLUMNS], metadata=names)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with progress(*columns) as bar:
         task = bar.add_task("predicting", total=source.count)
-        for number, part in enumerate(source.parts()):
-            file = parts / f"{number:06}.parquet"
-            if not file.exists():
-                rows = zip(part, predict_part(part, model), strict=True)
-                table = pa.Table.from_pylist([{source.key.name: name, **row} for (name, _), row in rows], schema)
-                with replacing(file) as stream:
-                    pq.write_table(table, stream)
-            done.append(file)
+
+        def missing() -> Iterator[tuple[str, Part]]:
+            for number, part in enumerate(source.parts()):
+                if part_name(number) in done:
+                    bar.advance(task, len(part))
+                else:
+                    yield part_name(number), part
+
+        at_most = max(source.count // PICTURES_PER_PROCESS, 1)
+        shared = (Portable(model), schema)
+        for (name, part), content in parallel.run(predict_part, missing(), shared, at_most=at_most, ahead=True):
+            parts.write(name, content)
             bar.advance(task, len(part))
-    with replacing(output) as stream, pq.ParquetWriter(stream, schema) as writer:
-        for file in done:
-            writer.write_table(pq.ParquetFile(file).read())
-    shutil.rmtree(parts)
-    columns = pq.ParquetFile(output).read(columns=["reason", "error"])
-    uncertain, errors = (len(column) - column.null_count for column in columns)
+    uncertain, errors = merge(parts, -(-source.count // source.part_size), schema, output)
+    parts.delete()
     counts = {"pictures": source.count, "uncertain": uncertain, "errors": errors}
     name = model.name if model.version is None else f"{model.name} {model.version}"
     say(f"{output}: {source.count:,} predictions by {name}, {uncertain:,} uncertain, {errors:,} unreadable pictures")
-    return {"output": str(output), **counts, "model": model.name, "version": model.version}
+    return {"output": output, **counts, "model": model.name, "version": model.version}
 
 
-def resume(parts: Path, plan: dict[str, Any]) -> None:
-    """Prepare the folder `parts` for `plan`: keep the parts of an earlier run with the same plan, delete all others."""
-    if parts.exists():
+def part_name(number: int) -> str:
+    return f"{number:06}.parquet"
+
+
+def resume(parts: Folder, plan: dict[str, Any]) -> set[str]:
+    """Prepare the folder `parts` for `plan`: keep the parts of an earlier run with the same plan, delete all others.
+
+    Returns the names of the parts that are done.
+    """
+    if names := parts.names():
         with suppress(OSError, ValueError):
-            if read_json(parts / "plan.json") == plan:
-                say(f"resuming an interrupted run: {len(list(parts.glob('[0-9]*.parquet')))} parts are done")
-                return
+            if PLAN in names and json.loads(parts.read(PLAN)) == plan:
+                say(f"resuming an interrupted run: {len(names) - 1} parts are done")
+                return names
         say("an earlier run had other pictures or another model: starting again")
-        shutil.rmtree(parts)
-    write_json(parts / "plan.json", plan)
+    parts.delete()
+    parts.write(PLAN, json.dumps(plan).encode())
+    return set()
 
 
-def predict_part(part: Part, model: Model) -> list[dict[str, Any]]:
-    """One row for each picture of `part`: its answer, or an `error`."""
-    rows: list[dict[str, Any]] = []
-    images = []
-    for _, item in part:
-        try:
-            images.append(read_digit(item))
-            rows.append({})
-        except ImageError as error:
-            rows.append({"error": str(error)})
-        except OSError as error:
-            rows.append({"error": f"the file cannot be read: {error.strerror}"})
-    classes = model.card.get("classes")
-    answers = model.answer(np.stack(images)) if images else []
+def merge(parts: Folder, count: int, schema: pa.Schema, output: str) -> tuple[int, int]:
+    """Write all parts in order to one file. Returns the numbers of uncertain predictions and of errors."""
+    uncertain = errors = 0
+    with open_output(output) as stream, pq.ParquetWriter(stream, schema) as writer:
+        for start in range(0, count, MERGED_PARTS):
+            names = map(part_name, range(start, min(start + MERGED_PARTS, count)))
+            table = pa.concat_tables([pq.ParquetFile(io.BytesIO(parts.read(name))).read() for name in names])
+            uncertain += len(table) - table["reason"].null_count
+            errors += len(table) - table["error"].null_count
+            writer.write_table(table.cast(schema))
+    return uncertain, errors
+
+
+class Portable:
+    """A model that can be sent to another process or machine, with the content of its file."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        model = self.model
+        return unpack, (model.name, model.version, dict(model.card), model.file.read_bytes())
+
+
+received: dict[tuple[str, str | None, str], Portable] = {}  # in a worker: each model is loaded once
+
+
+def unpack(name: str, version: str | None, card: dict[str, Any], content: bytes) -> Portable:
+    model = Model(name, version, Path(f"{name}.tflite"), card)
+    key = (name, version, model.content_digest)
+    if key not in received:
+        with tempfile.NamedTemporaryFile(suffix=".tflite") as file:
+            file.write(content)
+            file.flush()
+            model = Model(name, version, Path(file.name), card)
+            _ = model.classifier, model.ood_score  # read now: the file does not stay
+        received[key] = Portable(model)
+    return received[key]
+
+
+def predict_part(portable: Portable, schema: pa.Schema, name: str, part: Part) -> bytes:
+    """Predict the pictures of `part`. Returns a Parquet file with one row for each: its answer, or an `error`."""
+    images, errors = read_digits(part.items())
+    classes = portable.model.card.get("classes")
+    answers = portable.model.answer(np.stack(images)) if images else []
     named = iter([{**answer, "label": classes and classes[answer["prediction"]]} for answer in answers])
-    return [row or next(named) for row in rows]
+    rows = [{"error": error} if error else next(named) for error in errors]
+    keys = [{schema.names[0]: key} for key in part.names]
+    table = pa.Table.from_pylist([key | row for key, row in zip(keys, rows, strict=True)], schema)
+    stream = io.BytesIO()
+    pq.write_table(table, stream)
+    return stream.getvalue()
 
 
 def load_file(path: Path) -> Model:

@@ -96,6 +96,21 @@ def sweep() -> None:
     sweep.main()
 
 
+@app.command(epilog="Example: digits seeds cnn --seeds 3 --json")
+@in_project
+def seeds(
+    model: Annotated[str, typer.Argument(help="An entry of models: in params.yaml.")],
+    count: Annotated[int, typer.Option("--seeds", min=2, help="Number of trainings.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model with several seeds and print the mean and the 95% interval of its validation accuracy.
+
+    Interrupted commands resume. With RAY_ADDRESS, the trainings run on a Ray cluster."""
+    from pipeline.training import seeds
+
+    seeds.main(model, count, as_json)
+
+
 @app.command(epilog="Example: digits references mlp-64")
 @in_project
 def references(

@@ -47,19 +47,21 @@ def ask(
     return client.main(pictures, url, key, model, as_json)
 
 
-@app.command(epilog="Example: digits predict scans/ --output answers.parquet")
+@app.command(epilog="Example: digits predict s3://scans/2026/ --output s3://answers/2026.parquet")
 @in_project
 def predict(
-    pictures: Annotated[Path, typer.Argument(help="A folder of pictures, or a Parquet file with a column of them.")],
-    output: Annotated[Path, typer.Option(help="The Parquet file to write.")] = Path("predictions.parquet"),
+    pictures: Annotated[str, typer.Argument(help="A folder of pictures, s3://bucket/folder/, or a Parquet file.")],
+    output: Annotated[str, typer.Option(help="The Parquet file to write; s3://bucket/name for a bucket.")] = (
+        "predictions.parquet"
+    ),
     model: Annotated[Path | None, typer.Option(help="A model.tflite to use instead of the champion.")] = None,
     column: Annotated[str | None, typer.Option(help="The Parquet column to read. Default: image, or pixels.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict a folder or a Parquet file without a server.
+    """Predict a folder, a bucket or a Parquet file without a server.
 
     The output is a Parquet file with one row for each picture, in order. Its column error explains why a picture
-    could not be read. Interrupted runs resume.
+    could not be read. Interrupted runs resume. All cores are used, or with RAY_ADDRESS a Ray cluster.
     """
     from pipeline.batch import predict
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
+from pipeline import tracking
 from pipeline.console import PipelineError, progress, say
 from pipeline.data.splits import Split
 from pipeline.params import Augmentation, Model
-from pipeline.training import device
+from pipeline.training import device, parallel
 from pipeline.training.architectures import build, ensemble, with_tta
 from pipeline.training.augmentation import distort
 from recognition.native_output import hide_native_output
@@ -26,12 +28,13 @@ with hide_native_output():
 def measured_seconds() -> Iterator[dict[str, int]]:
     """Measure a training. At the end of the block, the yielded dictionary has `cpu_seconds` and `wall_seconds`.
 
-    The CPU seconds are those of all threads of this process within the block.
+    The CPU seconds are those of all threads of this process, and of the ensemble members that other processes train.
     """
     seconds: dict[str, int] = {}
-    cpu, wall = time.process_time(), time.perf_counter()
+    cpu, wall = time.process_time() + parallel.elsewhere_seconds, time.perf_counter()
     yield seconds
-    seconds |= {"cpu_seconds": round(time.process_time() - cpu), "wall_seconds": round(time.perf_counter() - wall)}
+    cpu = time.process_time() + parallel.elsewhere_seconds - cpu
+    seconds |= {"cpu_seconds": round(cpu), "wall_seconds": round(time.perf_counter() - wall)}
 
 
 def fit(
@@ -44,29 +47,47 @@ def fit(
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Train every ensemble member and log the metrics of each epoch to the active MLflow run.
 
-    Returns a float32 network from images (n, 28, 28) of 0..1 to logits (n, classes), and the history with one row per
-    epoch, one member after the other. Raises PipelineError if the loss is not finite.
+    Members are trained at the same time where `parallel.run` has room for several; with `callbacks`, one after the
+    other. Returns a float32 network from images (n, 28, 28) of 0..1 to logits (n, classes), and the history with one
+    row per epoch, one member after the other. Raises PipelineError if the loss is not finite.
     """
+    import mlflow
+
     say("{}: training on {device} in {precision}".format(name, **device.description(settings.precision)))
-    trained = [
-        fit_member(index, name, settings, classes, train, val, callbacks) for index in range(settings.ensemble_size)
-    ]
-    members = [network for network, _ in trained]
+    run = mlflow.active_run()
+    shared = (name, settings, classes, train, val, run and run.info.run_id)
+    if settings.ensemble_size == 1 or callbacks:
+        trained = [fit_member(*shared, index, callbacks) for index in range(settings.ensemble_size)]
+    else:
+        calls = [(index,) for index in range(settings.ensemble_size)]
+        results = dict(parallel.run(fit_member, calls, shared, settings.threads))
+        trained = [results[call] for call in calls]
+        keras.backend.clear_session()  # names of layers, which the model's files contain, must not depend on the place
+    members = []
+    for weights, _ in trained:
+        members.append(build(settings.architecture, classes, settings.arguments))  # float32
+        members[-1].set_weights(weights)
     network = ensemble(members) if len(members) > 1 else members[0]
     network = with_tta(network, settings.tta_shift) if settings.tta_shift else network
     return network, pd.concat([history for _, history in trained], ignore_index=True)
 
 
 def fit_member(
-    index: int,
     name: str,
     settings: Model,
     classes: int,
     train: Split,
     val: Split,
-    callbacks: Sequence[keras.callbacks.Callback],
-) -> tuple[keras.Model, pd.DataFrame]:
-    """Train ensemble member `index`, from 0, with its own seed; see `fit`."""
+    run_id: str | None,
+    index: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> tuple[list[NDArray[np.floating[Any]]], pd.DataFrame]:
+    """Train ensemble member `index`, from 0, with its own seed; see `fit`. Returns its weights and its history.
+
+    `run_id`: the MLflow run that gets the metrics; None: the active one.
+    """
+    if parallel.is_worker:
+        tracking.connect()
     settings = settings.model_copy(update={"seed": settings.seed + index})
     first_epoch = index * settings.epochs
     make_reproducible(settings)
@@ -84,7 +105,8 @@ def fit_member(
         def report(epoch: int, logs: dict[str, float]) -> None:
             import mlflow
 
-            mlflow.log_metrics({key: float(value) for key, value in logs.items()}, step=first_epoch + epoch)
+            metrics = {key: float(value) for key, value in logs.items()}
+            mlflow.log_metrics(metrics, step=first_epoch + epoch, run_id=run_id)
             description = f"{name} loss {logs['loss']:.4f} accuracy {logs['val_accuracy']:.4f}"
             display.update(task, advance=1, description=description)
 
@@ -104,9 +126,7 @@ def fit_member(
     rows.insert(0, "epoch", first_epoch + np.arange(len(rows)))
     if len(rows) < settings.epochs or not np.isfinite(rows.to_numpy()).all():
         raise PipelineError(f"{name}: the loss is not finite after epoch {len(rows)}; lower optimizer.learning_rate")
-    float32_network = build(settings.architecture, classes, settings.arguments)
-    float32_network.set_weights(network.get_weights())
-    return float32_network, rows
+    return network.get_weights(), rows
 
 
 def make_reproducible(settings: Model) -> None:

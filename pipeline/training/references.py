@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline import tracking
@@ -28,7 +29,7 @@ from recognition.native_output import hide_native_output
 with hide_native_output():
     import keras
 
-from pipeline.training import device
+from pipeline.training import device, parallel
 from pipeline.training.architectures import multiply_adds, with_probabilities
 from pipeline.training.export import export
 from pipeline.training.loop import fit, measured_seconds
@@ -71,14 +72,36 @@ def main(
     params, references = load_params(), load_references()
     if unknown := set(names or ()) - references.keys():
         raise PipelineError(f"references: unknown model {min(unknown)}; known: {', '.join(references)}")
+    parallel.require_shared("MLFLOW_TRACKING_URI", tracking.tracking_uri())
     dataset = read_source()["dataset"]
     title = load_dataset(dataset).title
     rows = {} if quick else earlier_rows(title)
-    for name in () if table else names or references:
-        rows[name] = {"name": name, "dataset": title, **train(name, references[name], params, dataset, quick)}
-        write(rows, params, title, quick)  # after each model, so that an interrupted run keeps its results
+    if not table:
+        train_missing(params, {name: references[name] for name in names or references}, rows, dataset, quick)
     path = write(rows, params, title, quick)
     say(f"results: {path.parent.name}/{path.name} and {path.parent.name}/{path.stem}.md")
+
+
+def train_missing(
+    params: Params, chosen: dict[str, Reference], rows: dict[str, Row], dataset: str, quick: bool
+) -> None:
+    """Train the models `chosen`, except those that an interrupted run with the same plan has trained.
+
+    Adds their results to `rows`, and writes both files after each model.
+    """
+    title, (test_images, test_labels) = load_dataset(dataset).title, read_raw("test")
+    shared = (params, dataset, quick, tracking.git_commit(), *read_raw("train"), test_images, test_labels)
+    progress = parallel.Progress("references", [title, quick, {name: chosen[name].model_dump() for name in chosen}])
+    calls = [(name, chosen[name]) for name in chosen if name not in progress.results]
+    threads = max((settings.threads for _, settings in calls), default=1)
+    rows |= progress.results
+    for (name, _), row in parallel.run(train, calls, shared, threads, at_most=len(calls)):
+        rows[name] = {"name": name, "dataset": title, **row}
+        progress.add(name, rows[name])
+        write(rows, params, title, quick)
+        share = f"{row['accuracy']:.2%} of {len(test_labels):,} test images correct"
+        say(f"{name}: {share} (published: {row['stated']})")
+    progress.finish()
 
 
 def earlier_rows(title: str) -> dict[str, Row]:
@@ -110,20 +133,33 @@ def own_row(name: str) -> Row | None:
         return None
 
 
-def train(name: str, settings: Reference, params: Params, dataset: str, quick: bool) -> Row:
-    """Train on the published training images only, measure on the published test images, track the run in MLflow."""
+def train(
+    params: Params,
+    dataset: str,
+    quick: bool,
+    commit: str,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    test_images: NDArray[np.uint8],
+    test_labels: NDArray[np.uint8],
+    name: str,
+    settings: Reference,
+) -> Row:
+    """Train on the published training images only, measure on the published test images, track the run in MLflow.
+
+    Images: uint8 (n, 28, 28), ink bright; labels: uint8 (n,).
+    """
     import mlflow
 
-    images, labels = read_raw("train")
-    test_images, test_labels = read_raw("test")
     held_out = validation_mask(images, settings.validation_share or params.data.validation_share)
     used = ~held_out if settings.validation_share else np.ones(len(labels), bool)
     training, val = (Split(dataset, images[mask], labels[mask]) for mask in (used, held_out))
     if quick:
         settings = settings.model_copy(update={"epochs": 1, "batch_size": 32})
         training = Split(dataset, training.images[:QUICK_IMAGES], training.labels[:QUICK_IMAGES])
-    tags = {"reference": name, "dataset": dataset, "data_digest": training.digest()}
+    tags = {"reference": name, "dataset": dataset, "data_digest": training.digest(), "git_commit": commit}
     note = f"Published model: {settings.described}. Published test accuracy: {settings.stated}."
+    tracking.end_interrupted(dataset, reference=name)
     with tracking.run(dataset, name, tags, note):
         mlflow.log_params(tracking.flatten(settings.model_dump()))
         with measured_seconds() as seconds:
@@ -138,7 +174,6 @@ def train(name: str, settings: Reference, params: Params, dataset: str, quick: b
             "bytes": len(litert),
         }
         mlflow.log_metrics(tracking.grouped("cost", costs) | {"test/accuracy": accuracy})
-    say(f"{name}: {accuracy:.2%} of {len(test_labels):,} test images correct (published: {settings.stated})")
     keras.backend.clear_session()
     described = settings.model_dump(include={"described", "open", "stated"})
     precision = device.description(settings.precision)["precision"]

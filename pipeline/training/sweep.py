@@ -1,16 +1,20 @@
 """`make sweep`: search the ranges under `sweep:` in params.yaml with Optuna; every trial is a run in MLflow.
 
-An interrupted search resumes. Several processes may work on one study at once.
+An interrupted search resumes. Several processes may work on one study at once. `parallel.run` runs the trials.
 """
 
 import hashlib
 import json
+import socket
+import time
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import optuna
+import psutil
 import yaml
 from filelock import FileLock
 from matplotlib import rc_context
@@ -25,6 +29,7 @@ from pipeline.files import write_text
 from pipeline.params import Model, Params, Range, load_params
 from pipeline.paths import PARAMS, PROFILES, checkout
 from pipeline.settings import parse_settings
+from pipeline.training import parallel
 from pipeline.training.profiles import merge
 from recognition.native_output import hide_native_output
 
@@ -34,6 +39,9 @@ with hide_native_output():
 from pipeline.training.loop import fit
 
 Settings = dict[str, Any]
+FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
+DRIVER: Final = "driver"  # user attribute of a trial: the process that started it
+POLL_SECONDS: Final = 5
 
 
 def main() -> None:
@@ -41,17 +49,25 @@ def main() -> None:
     if params.sweep.model not in params.models:
         raise PipelineError(f"sweep.model: unknown model {params.sweep.model!r}; known: {', '.join(params.models)}")
     train, val = load_split("train"), load_split("tune")
+    parallel.require_shared("sweep.storage", params.sweep.storage)
+    parallel.require_shared("MLFLOW_TRACKING_URI", tracking.tracking_uri())
     study = open_study(params, train.dataset)
     parent = parent_run(study, train.dataset, params)
-    while len(finished_trials(study)) < params.sweep.trials:
-        study.optimize(lambda trial: run_trial(trial, parent, params, train, val), n_trials=1, callbacks=[announce])
+    shared = (params.sweep.model, parent, tracking.git_commit(), train, val)
+    threads = params.models[params.sweep.model].threads
+    while (left := params.sweep.trials - len(trials(study, *FINISHED))) > 0:
+        repeat_orphans(study)
+        for (trial, _), value in parallel.run(run_trial, next_trials(study, params), shared, threads, at_most=left):
+            state = TrialState.PRUNED if value is None else TrialState.COMPLETE
+            announce(study.tell(trial, value, state))
+        if running_trials(study) and len(trials(study, *FINISHED)) < params.sweep.trials:
+            time.sleep(POLL_SECONDS)  # another process has the last trials
     write_best(study, parent, params)
 
 
 def open_study(params: Params, dataset: str) -> optuna.Study:
     """Returns the study of this search, created if it is missing. Other ranges or settings give another study."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    quiet()
     search = {"sweep": params.sweep.model_dump(exclude={"trials", "storage"}), "model": base_settings(params)}
     digest = hashlib.sha256(json.dumps(search, sort_keys=True).encode()).hexdigest()[:8]
     storage = params.sweep.storage.replace("sqlite:///", f"sqlite:///{checkout()}/", 1)
@@ -63,6 +79,11 @@ def open_study(params: Params, dataset: str) -> optuna.Study:
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
         )
+
+
+def quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 def base_settings(params: Params) -> Settings:
@@ -83,20 +104,67 @@ def parent_run(study: optuna.Study, dataset: str, params: Params) -> str:
             return str(run.info.run_id)
 
 
-def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that completed or were pruned."""
-    trials: list[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    return trials
+def trials(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
+    """Trials in one of the states."""
+    found: list[FrozenTrial] = study.get_trials(deepcopy=False, states=states)
+    return found
 
 
-def run_trial(trial: Trial, parent: str, params: Params, train: Split, val: Split) -> float:
-    """Train with suggested parameters as a nested run; returns the validation accuracy. Raises optuna.TrialPruned."""
+def next_trials(study: optuna.Study, params: Params) -> Iterator[tuple[Trial, Settings]]:
+    """New trials with the settings of their models, until the finished and the running ones are `sweep.trials`.
+
+    A trial is drawn when there is room for it, so that it can use the results of the earlier ones.
+    """
+    while len(trials(study, *FINISHED)) + len(running_trials(study)) < params.sweep.trials:
+        trial = study.ask()
+        trial.set_user_attr(DRIVER, this_driver())
+        trial.study.sampler = make_sampler(params, trial.number)
+        settings = base_settings(params)
+        for key, values in params.sweep.ranges.items():
+            merge(settings, nested(key, suggest(trial, key, values)))
+        parse_settings(PARAMS, Model, settings)
+        yield trial, settings
+
+
+def this_driver() -> str:
+    """Identifies this process: host, process id and start time."""
+    process = psutil.Process()
+    return f"{socket.gethostname()} {process.pid} {process.create_time()}"
+
+
+def running_trials(study: optuna.Study, alive: bool = True) -> list[FrozenTrial]:
+    """Trials whose driver, a process of this machine, runs; with alive=False, trials whose driver was killed."""
+    return [
+        trial
+        for trial in trials(study, TrialState.RUNNING)
+        if (driver := trial.user_attrs.get(DRIVER, "").split())
+        and driver[0] == socket.gethostname()
+        and is_running(int(driver[1]), float(driver[2])) == alive
+    ]
+
+
+def is_running(process_id: int, create_time: float) -> bool:
+    try:
+        return bool(psutil.Process(process_id).create_time() == create_time)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def repeat_orphans(study: optuna.Study) -> None:
+    """Queue the trials of drivers that were killed on this machine again, with the same parameters."""
+    with FileLock(checkout() / ".sweep.lock"):
+        for trial in running_trials(study, alive=False):
+            study.tell(trial.number, state=TrialState.FAIL)
+            study.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})
+
+
+def run_trial(
+    name: str, parent: str, commit: str, train: Split, val: Split, trial: Trial, settings: Settings
+) -> float | None:
+    """Train with the settings of `trial` as a nested run. Returns the validation accuracy; None for a pruned trial."""
     import mlflow
 
-    trial.study.sampler = make_sampler(params, trial.number)
-    settings, name, history = base_settings(params), params.sweep.model, None
-    for key, values in params.sweep.ranges.items():
-        merge(settings, nested(key, suggest(trial, key, values)))
+    quiet()
     model = parse_settings(PARAMS, Model, settings)
 
     class Prune(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
@@ -108,13 +176,18 @@ def run_trial(trial: Trial, parent: str, params: Params, train: Split, val: Spli
 
     keras.backend.clear_session()
     tags = {"mlflow.parentRunId": parent, "sweep": trial.study.study_name, "dataset": train.dataset}
+    tags |= {"git_commit": commit, "trial": str(trial.number)}
     note = f"Trial of a search of hyperparameters: {json.dumps(trial.params)}"
+    history = None
+    tracking.end_interrupted(train.dataset, sweep=trial.study.study_name, trial=str(trial.number))
     with tracking.run(train.dataset, f"trial-{trial.number}", tags, note), suppress(optuna.TrialPruned):
         mlflow.log_params(tracking.flatten(settings))
-        _, history = fit(name, model, len(load_dataset(train.dataset).classes), train, val, [Prune()])
-    if history is None:
-        raise optuna.TrialPruned
-    return float(history.val_accuracy.iloc[-1])
+        try:
+            _, history = fit(name, model, len(load_dataset(train.dataset).classes), train, val, [Prune()])
+        except PipelineError:  # another attempt would end in the same way
+            trial.study.tell(trial.number, state=TrialState.FAIL)
+            raise
+    return None if history is None else float(history.val_accuracy.iloc[-1])
 
 
 def make_sampler(params: Params, number: int) -> optuna.samplers.BaseSampler:
@@ -140,15 +213,15 @@ def nested(key: str, value: Any) -> Settings:
     return settings
 
 
-def announce(study: optuna.Study, trial: FrozenTrial) -> None:
+def announce(trial: FrozenTrial) -> None:
     result = f"{trial.value:.4f}" if trial.state == TrialState.COMPLETE else "pruned"
     say(f"trial {trial.number}: {result}  " + ", ".join(f"{key} {value}" for key, value in trial.params.items()))
 
 
 def write_best(study: optuna.Study, parent: str, params: Params) -> None:
     """Write the best parameters as a profile; log the profile and a chart of the search to the parent run."""
-    trials = finished_trials(study)
-    if not any(trial.state == TrialState.COMPLETE for trial in trials):
+    finished = trials(study, *FINISHED)
+    if not any(trial.state == TrialState.COMPLETE for trial in finished):
         raise PipelineError("all trials were pruned; raise sweep.trials and run again")
     client = tracking.connect()
     best, name = study.best_trial, params.sweep.model
@@ -162,7 +235,7 @@ def write_best(study: optuna.Study, parent: str, params: Params) -> None:
         client.log_figure(parent, np.ravel(plot_slice(study))[0].figure, "search.png")
     client.log_text(parent, path.read_text(), path.name)
     client.log_metric(parent, "best_val_accuracy", best.value)
-    say(f"best of {len(trials)} trials: number {best.number}, validation accuracy {best.value:.2%}")
+    say(f"best of {len(finished)} trials: number {best.number}, validation accuracy {best.value:.2%}")
     say(f"apply it: python -m pipeline.training.profiles profiles/{path.name} && dvc repro")
 
 

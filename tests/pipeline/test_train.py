@@ -43,7 +43,7 @@ def no_tracking(monkeypatch) -> list[dict[str, float]]:
     import mlflow
 
     logged: list[dict[str, float]] = []
-    monkeypatch.setattr(mlflow, "log_metrics", lambda metrics, step: logged.append(metrics))
+    monkeypatch.setattr(mlflow, "log_metrics", lambda metrics, step, run_id: logged.append(metrics))
     return logged
 
 

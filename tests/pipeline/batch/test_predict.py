@@ -54,7 +54,7 @@ def parquet(path: Path, **columns: Any) -> Path:
 def test_a_folder_gives_its_pictures_in_order_and_nothing_else(folder: Path) -> None:
     source = open_source(folder)
     (part,) = source.parts()
-    names = [name for name, _ in part]
+    names = part.names
     assert source.count == len(names) == 12 and source.key.name == "file"
     assert names == sorted(names) and {"more/3.png", "blank.PNG", "broken.jpg"} < set(names)
 
@@ -71,15 +71,15 @@ def test_a_parquet_file_gives_all_rows_whatever_its_row_groups(tmp_path: Path) -
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=300)
     source = open_source(tmp_path / "t.parquet")
     parts = list(source.parts())
-    assert [item for part in parts for item in part] == [(number, str(number).encode()) for number in range(1000)]
+    assert [name for part in parts for name in part.names] == list(range(1000))
+    assert [item for part in parts for item in part.items()] == [str(number).encode() for number in range(1000)]
     assert max(map(len, parts)) <= PART_SIZE and parts == list(source.parts()) and source.key.name == "row"
 
 
 def test_the_column_is_found_or_named(tmp_path: Path) -> None:
     pixels = [[7] * 784, [8] * 784]
     path = parquet(tmp_path / "t.parquet", pixels=pixels, other=pixels, label=[1, 2])
-    ((_, first), _) = next(open_source(path).parts())
-    assert first == [7] * 784
+    assert [*next(open_source(path).parts()).items()] == pixels
     assert open_source(path, "other").identity != open_source(path).identity
     with pytest.raises(PipelineError, match=r"column label .* is int64; expected a picture's bytes"):
         open_source(path, "label")
@@ -124,7 +124,7 @@ def test_answers_are_the_services_and_errors_are_rows(project: Project, service:
     rows = pq.read_table(output).to_pylist()
     champion = read_json(project.folder / "reports" / "bento.json")["champion"]
     assert f"12 predictions by {champion} " in said and "1 unreadable pictures" in said
-    assert [row["file"] for row in rows] == [name for part in open_source(folder).parts() for name, _ in part]
+    assert [row["file"] for row in rows] == [name for part in open_source(folder).parts() for name in part.names]
     for row in rows:
         name, error = row.pop("file"), row.pop("error")
         answer = requests.post(f"{service}/predict", data=(folder / name).read_bytes(), timeout=30)

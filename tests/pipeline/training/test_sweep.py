@@ -59,15 +59,17 @@ def test_a_sweep_is_tracked_resumes_and_writes_the_best_trial(search, workspace,
     params = search(trials=2)
     sweep.main()
     study = sweep.open_study(params, "mnist")
-    assert [trial.number for trial in sweep.finished_trials(study)] == [0, 1]
+    assert [trial.number for trial in sweep.trials(study, *sweep.FINISHED)] == [0, 1]
     search(trials=3)
     sweep.main()
     study = sweep.open_study(params, "mnist")
-    assert len(sweep.finished_trials(study)) == 3
+    assert len(sweep.trials(study, *sweep.FINISHED)) == 3
     parent, *trials = runs()
     assert [run.data.tags["mlflow.parentRunId"] for run in trials] == [parent.info.run_id] * 3
     rates = [float(run.data.params["optimizer.learning_rate"]) for run in trials]
-    assert rates == pytest.approx([trial.params["optimizer.learning_rate"] for trial in sweep.finished_trials(study)])
+    assert rates == pytest.approx(
+        [trial.params["optimizer.learning_rate"] for trial in sweep.trials(study, *sweep.FINISHED)]
+    )
     artifacts = {item.path for item in tracking.connect().list_artifacts(parent.info.run_id)}
     assert artifacts == {"search.png", "sweep-mlp.yaml"}
     assert parent.data.metrics["best_val_accuracy"] == study.best_value
@@ -82,7 +84,7 @@ def test_a_poor_trial_is_pruned(search, monkeypatch) -> None:
     monkeypatch.setattr(optuna.Trial, "should_prune", lambda self: True)
     with pytest.raises(PipelineError, match=r"raise sweep\.trials"):
         sweep.main()
-    (trial,) = sweep.finished_trials(study)
+    (trial,) = sweep.trials(study, *sweep.FINISHED)
     assert trial.state == optuna.trial.TrialState.PRUNED and list(trial.intermediate_values) == [0]
     assert runs()[-1].data.tags["pruned"] == "after epoch 1"
 
