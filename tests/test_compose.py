@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,17 +113,20 @@ def test_the_proxy_is_that_of_deploy_with_the_service_as_its_instance(tmp_path: 
     assert ipaddress.ip_address(address) in ipaddress.ip_network(network["subnet"])
 
 
-@pytest.fixture
-def mlflow_server(postgres_url: str, tmp_path: Path) -> Iterator[str]:
-    """MLflow's server as compose.yaml starts it, but on this machine's PostgreSQL and loopback; gives its URL."""
+@contextmanager
+def running_mlflow(postgres_url: str, artifacts: str, folder: Path, **environment: str) -> Iterator[str]:
+    """MLflow's server as compose.yaml starts it, but on this machine's PostgreSQL and loopback; gives its URL.
+
+    `artifacts`: a folder or a bucket. The server runs in `folder`.
+    """
     definition, port = SERVICES["mlflow"], free_port()
     url = f"http://127.0.0.1:{port}"
     here = {
         "MLFLOW_BACKEND_STORE_URI": postgres_url,
-        "MLFLOW_ARTIFACTS_DESTINATION": str(tmp_path / "artifacts"),
+        "MLFLOW_ARTIFACTS_DESTINATION": artifacts,
         "MLFLOW_HOST": "127.0.0.1",
         "MLFLOW_PORT": str(port),
-        "HOME": str(tmp_path),
+        "HOME": str(folder),
     }
     settings = {
         name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", str(value)) for name, value in definition["environment"].items()
@@ -130,10 +134,10 @@ def mlflow_server(postgres_url: str, tmp_path: Path) -> Iterator[str]:
     assert here.keys() <= settings.keys()
     del settings["PGPASSWORD"]
     program, *arguments = definition["command"]
-    with (tmp_path / "log").open("w") as log:
+    with (folder / "log").open("w") as log:
         server = subprocess.Popen(
             [str(Path(sys.executable).with_name(program)), *arguments],
-            env={**os.environ, **settings, **here}, cwd=tmp_path, stdout=log, stderr=log,
+            env={**os.environ, **settings, **here, **environment}, cwd=folder, stdout=log, stderr=log,
         )  # fmt: skip
         try:
             check = definition["healthcheck"]["test"][1:]
@@ -141,24 +145,37 @@ def mlflow_server(postgres_url: str, tmp_path: Path) -> Iterator[str]:
             check[-1] = check[-1].replace("127.0.0.1:5000", f"127.0.0.1:{port}")
             deadline = time.monotonic() + START_SECONDS
             while subprocess.run(check, capture_output=True).returncode:
-                assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()[-3000:]
+                assert server.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-3000:]
                 time.sleep(1)
             yield url
         finally:
             stop(server)
 
 
+@pytest.fixture
+def mlflow_server(postgres_url: str, tmp_path: Path) -> Iterator[str]:
+    """The URL of a server with its artifacts in a folder."""
+    with running_mlflow(postgres_url, str(tmp_path / "artifacts"), tmp_path) as url:
+        yield url
+
+
+def without_stores(project: Project, folder: Path) -> Project:
+    """A copy of a project without what it registered and packaged."""
+    copy = Project.__new__(Project)
+    copy.folder = Path(shutil.copytree(project.folder, folder, symlinks=True))
+    for own in ("mlflow.db", "digits.db", "reports/bento.json", "reports/registered.json"):
+        (copy.folder / own).unlink()
+    for own in ("mlartifacts", ".bentoml"):
+        shutil.rmtree(copy.folder / own)
+    return copy
+
+
 @pytest.mark.slow
 def test_the_pipeline_registers_into_it_and_the_service_is_packaged_from_it(
     project: Project, mlflow_server: str, postgres_url: str, tmp_path: Path
 ) -> None:
-    copy = shutil.copytree(project.folder, tmp_path / "project", symlinks=True)
-    for own in ("mlflow.db", "digits.db", "reports/bento.json", "reports/registered.json"):
-        (copy / own).unlink()
-    for own in ("mlartifacts", ".bentoml"):
-        shutil.rmtree(copy / own)
-    elsewhere = Project.__new__(Project)
-    elsewhere.folder = copy
+    elsewhere = without_stores(project, tmp_path / "project")
+    copy = elsewhere.folder
     server = {"MLFLOW_TRACKING_URI": mlflow_server}
     output = elsewhere.repro("--single-item", "--force", "register", "package", **server)
     assert "promoted: version 1: there is no champion to compare with" in output.replace("version 2", "version 1")
