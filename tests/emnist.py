@@ -1,5 +1,6 @@
 """Synthetic files in the form of EMNIST Balanced: 47 classes, MNIST's format, transposed images."""
 
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -17,6 +18,7 @@ PUBLISHED = {"train": "emnist-balanced-train", "test": "emnist-balanced-test"}
 FONTS = ("DejaVuSans.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSansMono.ttf", "DejaVuSerif.ttf", "DejaVuSerif-Italic.ttf")
 
 
+@cache
 def draw_characters(per_class: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Upright characters in the fonts of matplotlib, slightly rotated, in random order: uint8 (n, 28, 28), (n,)."""
     random = np.random.default_rng(seed)

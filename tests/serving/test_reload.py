@@ -46,6 +46,13 @@ def test_what_is_wrong_in_current_json_is_said(directory: Path, edit: Callable[[
         load_directory(directory)
 
 
+def test_models_with_different_classes_are_not_served_together(directory: Path) -> None:
+    card = directory / read_json(directory / "current.json")["models"]["mlp"]["folder"] / "model.json"
+    write_json(card, read_json(card) | {"classes": [*"1234567890"]})
+    with pytest.raises(DamagedModel, match="mlp has other classes than the champion cnn"):
+        load_directory(directory)
+
+
 @pytest.fixture
 def served() -> ServedModels:
     """Served models that remember every replacement in `history`."""

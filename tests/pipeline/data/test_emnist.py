@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from pipeline import fetch, prepare, validate
 from pipeline.console import PipelineError
@@ -61,6 +62,12 @@ def test_the_entry_is_as_published() -> None:
     assert "".join(entry.classes) == "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
     assert len(entry.counts.train) == len(entry.counts.test) == 47
     assert (sum(entry.counts.train), sum(entry.counts.test)) == (112_800, 18_800)
+
+
+def test_each_class_has_a_name_of_its_own() -> None:
+    content = load_dataset(NAME).model_dump() | {"classes": [*CLASSES[:-1], "0"]}
+    with pytest.raises(ValidationError, match="'0' occurs more than once"):
+        Dataset.model_validate(content)
 
 
 def test_small_files_pass_through_fetch_validate_and_prepare(
@@ -126,7 +133,7 @@ def test_a_damaged_unpacked_file_is_an_error_and_replaces_nothing(
 def test_a_label_beyond_the_classes_stops_validation(
     workspace: Path, mirror: Path, dataset: Dataset, monkeypatch
 ) -> None:
-    labels = draw_characters(PER_CLASS["test"], 1)[1]
+    labels = draw_characters(PER_CLASS["test"], 1)[1].copy()
     labels[5] = 47
     write_idx(mirror / NAME / "emnist-balanced-test-labels-idx1-ubyte.gz", labels)
     monkeypatch.setenv("DATA_MIRROR", str(mirror))

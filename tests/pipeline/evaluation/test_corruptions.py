@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from pipeline.evaluation.corruptions import CORRUPTIONS, corrupt, plasma, vary
-from pipeline.evaluation.ood_samples import KINDS, make_ood_samples
+from pipeline.evaluation.ood_samples import KINDS, LETTERS, make_ood_samples, other_letters
 from tests.conftest import drawn_digits
 
 IMAGES = drawn_digits(3)[0]
@@ -105,6 +105,17 @@ def test_variations_have_the_stated_amounts_and_zero_changes_nothing() -> None:
     places = ndimage.center_of_mass(vary(dot, np.random.default_rng(0))["shift"][4][0])
     assert np.hypot(places[0] - 14, places[1] - 14) == pytest.approx(4, abs=0.05)
     assert (vary(dot, np.random.default_rng(0))["stroke"][2] > 0).sum() == 9  # two pixels wider: 3x3 from one
+
+
+def test_letters_that_are_classes_are_no_ood_samples() -> None:
+    assert other_letters(["0", "9", "Trouser"]) == LETTERS
+    others = other_letters(["A", "b", "Ж"])
+    assert not {*"AaÄЖж"} & {*others} and len(others) == len(LETTERS) - 5
+    classes = [*"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"]
+    assert not any(letter.isascii() and letter.isalpha() for letter in other_letters(classes))
+    samples, kinds = make_ood_samples(50, IMAGES, 0, classes)
+    digits, _ = make_ood_samples(50, IMAGES, 0)
+    assert not np.array_equal(samples[kinds == "letters"], digits[kinds == "letters"])
 
 
 def test_ood_samples_come_in_rotation_and_are_reproducible() -> None:

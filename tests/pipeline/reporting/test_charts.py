@@ -1,10 +1,14 @@
 """Charts: readable labels, the text colour of the page, and reproducible bytes."""
 
+from itertools import pairwise
+
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from pipeline.reporting.charts import accuracy_against, figure_to_svg, learning_curves, robustness_bars
+from pipeline.reporting.charts import accuracy_against, confusion, figure_to_svg, learning_curves, robustness_bars
+from pipeline.reporting.comparison import frequent_confusions
 
 
 def test_labels_of_a_crowded_chart_cover_neither_points_nor_each_other() -> None:
@@ -28,6 +32,23 @@ def test_labels_of_a_crowded_chart_cover_neither_points_nor_each_other() -> None
 def curves() -> Figure:
     columns = {key: [0.5, 0.25] for key in ("loss", "val_loss", "accuracy", "val_accuracy")}
     return learning_curves({"mlp": pd.DataFrame({"epoch": [0, 1], **columns})})
+
+
+def test_a_confusion_matrix_has_room_for_each_class() -> None:
+    small, large = (confusion(np.diag([400] * count), [*map(str, range(count))], 0) for count in (18, 47))
+    assert small.get_size_inches().tolist() == [4.4, 4.2] and large.get_size_inches()[0] > 47 * 0.2
+    large.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in large.axes[0].texts]
+    assert len(boxes) == 47 and all(box.count_overlaps(boxes) == 1 for box in boxes)  # itself
+    names = [label for label in large.axes[0].get_xticklabels() if label.get_text()]
+    assert not any(one.get_window_extent().overlaps(two.get_window_extent()) for one, two in pairwise(names))
+
+
+def test_the_most_frequent_confusions_come_first() -> None:
+    matrix = np.array([[90, 3, 7], [0, 10, 0], [4, 0, 16]])
+    rows = [(row["label"], row["prediction"], row["images"]) for row in frequent_confusions(matrix, ["a", "b", "c"])]
+    assert rows == [("a", "c", 7), ("c", "a", 4), ("a", "b", 3)]
+    assert frequent_confusions(matrix, ["a", "b", "c"])[1]["share"] == 0.2
 
 
 def test_a_chart_takes_the_text_colour_of_the_page() -> None:
