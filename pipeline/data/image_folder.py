@@ -26,6 +26,7 @@ from recognition.image_format import IMAGE_SIZE, SUFFICIENT_SIDE
 from recognition.preprocessing import to_digit
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")  # also names a folder, an experiment and a registered model
+MAX_CLASSES = 256  # labels are bytes
 NAMED_ERRORS = 10  # unusable pictures that an error message lists
 
 
@@ -78,13 +79,15 @@ def check_name(name: str, mirror: str, entries: dict[str, Dataset]) -> None:
 
 
 def list_classes(folder: Path) -> list[str]:
-    """Returns the names of the subfolders, sorted: the classes. Raises PipelineError if there are fewer than two."""
+    """Returns the names of the subfolders, sorted: the classes. Raises PipelineError unless there are 2 to 256."""
     if not folder.is_dir():
         raise PipelineError(f"{folder} is not a folder; expected one with a subfolder of pictures for each class")
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
         found = f"only the subfolder {classes[0]}" if classes else "no subfolders"
         raise PipelineError(f"{folder} has {found}; expected one for each class, at least two, with its pictures")
+    if len(classes) > MAX_CLASSES:
+        raise PipelineError(f"{folder} has {len(classes)} subfolders; expected at most {MAX_CLASSES}, one per class")
     return classes
 
 

@@ -38,7 +38,7 @@ def assess(model: str, challenger: Model, champion: str | None) -> gate.Decision
         raise PipelineError(f"the model has other classes than the validation images: {change}")
     old = versions.find(model, champion) if champion else None
     if old and (change := change_of_classes(old.card.get("classes", dataset.classes), dataset.classes)):
-        reason = f"other classes than the champion, version {champion}: {change}; their answers cannot be compared"
+        reason = f"other classes than the champion, version {champion}: {change}; only a user can decide"
         return gate.Decision(False, reason)
     unseen = unseen_images(val, [challenger, old] if old else [challenger])
     evidence, old_evidence = collect(challenger, val, unseen), collect(old, val, unseen) if old else None

@@ -107,5 +107,5 @@ def served(model: str) -> tuple[str, dict[str, Model]]:
     """As `served_versions`, but with the models themselves, and without those of other classes than the champion's."""
     champion, numbers = served_versions(model)
     models = {name: download(model, number) for name, number in numbers.items()}
-    classes = models[champion].card["classes"]
-    return champion, {name: found for name, found in models.items() if found.card["classes"] == classes}
+    classes = models[champion].card.get("classes")
+    return champion, {name: found for name, found in models.items() if found.card.get("classes") == classes}

@@ -101,6 +101,13 @@ def test_every_unusable_picture_is_named_and_nothing_is_written(pictures: Path, 
     assert datasets.read_bytes() == DATASETS.read_bytes() and not (tmp_path / "data").exists()
 
 
+def test_more_classes_than_a_byte_can_count_are_an_error(datasets: Path, tmp_path: Path) -> None:
+    for number in range(257):
+        (tmp_path / "many" / f"class{number}").mkdir(parents=True)
+    with pytest.raises(PipelineError, match="has 257 subfolders; expected at most 256, one per class"):
+        import_folder(tmp_path / "many", "many", 0.3, 0.9, datasets)
+
+
 @pytest.mark.parametrize(
     ("folder", "name", "share", "message"),
     [

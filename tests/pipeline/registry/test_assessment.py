@@ -90,7 +90,7 @@ def test_a_champion_with_other_classes_is_not_compared(
     monkeypatch.setattr(versions, "find", lambda model, number: champion)
     monkeypatch.setattr(versions, "by_number", lambda model, number: None)
     decision = assessment.assess("mnist-classifier", version(classes=[*"0123456789"]), "1")
-    expected = f"other classes than the champion, version 1: {change}; their answers cannot be compared"
+    expected = f"other classes than the champion, version 1: {change}; only a user can decide"
     assert (decision.promote, decision.reason) == (False, expected)
 
 
