@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -207,6 +207,7 @@ class Fours:
     """A model that answers 4 to every picture."""
 
     digest, name, version = "0" * 64, "fours", "3"
+    card: ClassVar = {"classes": ["o", "I", "z", "B", "A", "s", "b", "T", "8", "g"]}
 
     def answer(self, images: Any) -> list[dict[str, Any]]:
         row = {"prediction": 4, "confidence": 0.9, "probabilities": [0.1] * 10, "model": self.name, "version": "3"}
@@ -224,5 +225,6 @@ def test_scripts_get_a_summary_as_json(
     predict.main(folder, output, as_json=True)
     rows = pq.read_table(output).to_pylist()
     errors = sum(row["error"] is not None for row in rows)
+    assert {(row["prediction"], row["label"]) for row in rows if row["error"] is None} == {(4, "A")}
     summary = {"output": str(output), "pictures": len(rows), "uncertain": len(rows) - errors, "errors": errors}
     assert json.loads(capsys.readouterr().out) == {**summary, "model": "fours", "version": "3"}
