@@ -11,6 +11,7 @@ from serving.telemetry import metrics
 from serving.telemetry.json_logs import log
 
 INTERVAL = 1.0  # seconds between two checks of the file
+EMPTY_KEY = hashlib.sha256(b"").hexdigest()  # requests without a key would match it
 LINE = re.compile(r"(?P<name>[\w.@-]{1,60})\s+(?P<hash>[0-9a-f]{64})", re.ASCII)
 
 
@@ -66,7 +67,7 @@ class ApiKeys:
 def read_key_file(file: Path) -> dict[str, str]:
     """Names by the SHA-256 of their keys. Each line has a name and the hash; empty lines and # comments are skipped.
 
-    Raises ValueError if the file is missing, has no key, or has a malformed line.
+    Raises ValueError if the file is missing, has no key, an empty one, or a malformed line.
     """
     expected = "expected a name and the SHA-256 of its key, in hexadecimal, on each line"
     try:
@@ -79,6 +80,8 @@ def read_key_file(file: Path) -> dict[str, str]:
             continue
         if not (parts := LINE.fullmatch(text)):
             raise ValueError(f"{file}, line {number}: {expected}")
+        if parts["hash"] == EMPTY_KEY:
+            raise ValueError(f"{file}, line {number}: this is the SHA-256 of an empty key; {expected}")
         names[parts["hash"]] = parts["name"]
     if not names:
         raise ValueError(f"{file} has no key; {expected}")

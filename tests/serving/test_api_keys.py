@@ -43,6 +43,10 @@ def test_without_keys_none_is_required() -> None:
         ("ann the-key-itself\n", "line 1: expected a name and the SHA-256"),
         (line("ann", "k") + "bob\n", "line 2"),
         (line("two words", "k"), "line 1"),
+        (line("ann", "k")[:-2], "line 1"),
+        (line("ann", "k").upper(), "line 1"),
+        (line("a" * 61, "k"), "line 1"),
+        (line("ann", "k") + line("bob", ""), "line 2: this is the SHA-256 of an empty key"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path: Path, content: str, said: str) -> None:
