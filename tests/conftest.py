@@ -29,7 +29,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the tests expect the numb
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
-NOT_COPIED |= {"served", "site", "sweep.db"}
+NOT_COPIED |= {"served", "site", "sweep.db", "mutants"}
 CHANGING = ("digits.db-", ".coverage")  # files that may disappear while they are copied
 LONGEST = ["test_pipeline.py", "test_references.py", "test_promotion.py"]  # only the first waits for the small project
 LONGEST += [

@@ -80,9 +80,12 @@ def test_a_request_without_a_host_is_refused(client_of: ClientOf) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": "/model", "headers": [], "state": {}}
+    scope = {"type": "http", "method": "POST", "path": "/model", "headers": [], "state": {}}
     asyncio.run(client_of().app(scope, None, send))  # type: ignore[arg-type]
-    assert sent[0]["status"] == 403
+    assert sent[0]["status"] == 403 and b"host_not_allowed" in sent[1]["body"]
+    scope["headers"] = [(b"origin", b"https://example.org")]
+    asyncio.run(client_of(allowed_hosts="*").app(scope, None, send))  # type: ignore[arg-type]
+    assert sent[2]["status"] == 403 and b"origin_not_allowed" in sent[3]["body"]
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
@@ -178,6 +181,8 @@ def test_paths_that_are_not_open_need_the_key(client_of: ClientOf, path: str, st
         (f"Bearer x{KEY}", 401),
         (f"Bearer {KEY[:-1]}", 401),
         (f"Bearer {KEY.upper()}", 401),
+        (f"Bearer {KEY}X", 401),
+        (f"Bearer {KEY}\x0b", 401),
         (f"Bearer\xa0{KEY}", 401),
         (f"Basic {KEY}", 401),
         (KEY, 401),

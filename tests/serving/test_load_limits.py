@@ -54,8 +54,9 @@ class Work:
 
 
 async def until(condition: Any) -> None:
-    while not condition():
-        await asyncio.sleep(0)
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 def test_a_slow_sender_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +150,8 @@ def test_bodies_of_a_worker_have_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatc
         work.end.set()
         ended = await asyncio.gather(first, second)
         third = await ask(limits, "/predict", b"ijklm")  # the bytes of ended requests do not count
+        with pytest.raises(RequestError):
+            await ask(limits, "/predict", b"nopqrs")
         return [each["body"] for each in (*ended, third)]
 
     assert asyncio.run(several()) == ["abc", "gh", "ijklm"]
@@ -188,8 +191,8 @@ def test_bodies_of_the_named_paths_are_bounded(
 ) -> None:
     async def one() -> dict[str, Any]:
         limited = BodyLimitMiddleware(Work(ended=True), Settings(max_body_bytes=5), frozenset({PATH}))
-        body, path = request_of.pop("body"), request_of.pop("path", PATH)
-        return await ask(limited, path, *body, **request_of)
+        given = {"path": PATH, **request_of}
+        return await ask(limited, given.pop("path"), *given.pop("body"), **given)
 
     answered = asyncio.run(one())
     assert answered["status"] == status and expected.items() <= answered.items()

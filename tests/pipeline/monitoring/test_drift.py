@@ -187,6 +187,7 @@ def wide_expectations() -> object:
         (0.9, 50, None, False),
         (1.0, 49, None, False),
         (1.0, 50, (0.5, 0.8), True),
+        (1.0, 50, (0.5, 0.9), False),  # ends at what is expected
         (1.0, 50, (0.5, 0.95), False),
     ],
 )
