@@ -13,11 +13,25 @@ from typing import Any
 import pytest
 import requests
 
+from pipeline.console import PipelineError
 from pipeline.deployment.bento_server import free_port
+from pipeline.deployment.image import engine, pull
 
 BASE_IMAGE = os.environ.get("BASE_IMAGE", "python:3.11-slim")
 MEMORY = 1024**3  # bytes; the limit in compose.yaml
+ULIMITS = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=20000:20000"]  # runc cannot raise those of a container
 MARK = "a-package-index-of-this-machine"  # part of an address that a build is given, and that must not stay
+
+
+@pytest.fixture(scope="module")
+def builder() -> str:
+    """docker or podman, with the base image at hand."""
+    try:
+        found = engine()
+        pull(found, BASE_IMAGE)
+    except PipelineError as error:
+        pytest.skip(str(error).splitlines()[0])
+    return found
 
 
 class Container:
@@ -59,9 +73,14 @@ def running(builder: str, image: str, **environment: str) -> AbstractContextMana
 
 
 def running_as_pod(
-    builder: str, image: str, pod: dict[str, Any], environment: dict[str, str]
+    builder: str, image: str, pod: dict[str, Any], environment: dict[str, str], *more: str
 ) -> AbstractContextManager[Container]:
-    """Run an image with the security context, the volumes and the memory of a Kubernetes pod while the block runs."""
+    """Run an image as a Kubernetes pod while the block runs. `more`: further options of the engine."""
+    return started(builder, image, [*pod_options(pod), *more], environment, pod_command(pod))
+
+
+def pod_options(pod: dict[str, Any]) -> list[str]:
+    """Options of the engine for the security context, the volumes and the memory of a Kubernetes pod."""
     (container,) = pod["containers"]
     shared, own = pod["securityContext"], container["securityContext"]
     assert shared["seccompProfile"] == {"type": "RuntimeDefault"}  # as without an option
@@ -69,24 +88,36 @@ def running_as_pod(
     options += ["--read-only", "--read-only-tmpfs=false"] if own["readOnlyRootFilesystem"] else []
     options += [f"--cap-drop={name}" for name in own["capabilities"]["drop"]]
     options += [] if own["allowPrivilegeEscalation"] else ["--security-opt=no-new-privileges"]
-    memory = container["resources"]["limits"]["memory"].replace("Gi", "g")
+    memory = container["resources"]["limits"]["memory"].replace("i", "")
     options += [f"--memory={memory}", f"--memory-swap={memory}"]
-    volumes = {volume["name"]: volume["emptyDir"] for volume in pod["volumes"]}
+    options += [f"--workdir={container['workingDir']}"] if "workingDir" in container else []
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
     for mount in container["volumeMounts"]:
-        size = volumes[mount["name"]]["sizeLimit"].replace("Gi", "g")
-        options += ["--tmpfs", f"{mount['mountPath']}:size={size}"]
-    return started(builder, image, options, environment)
+        volume = volumes[mount["name"]]
+        if "persistentVolumeClaim" in volume:  # of root and the pod's group
+            options += ["--tmpfs", f"{mount['mountPath']}:mode=2770,gid={shared['fsGroup']}"]
+        else:
+            options += ["--tmpfs", f"{mount['mountPath']}:size={volume['emptyDir']['sizeLimit'].replace('i', '')}"]
+    return options
+
+
+def pod_command(pod: dict[str, Any]) -> list[str]:
+    """Command and arguments of a pod's container."""
+    (container,) = pod["containers"]
+    return [*container.get("command", []), *container.get("args", [])]
 
 
 @contextmanager
-def started(builder: str, image: str, options: list[str], environment: Mapping[str, str]) -> Iterator[Container]:
+def started(
+    builder: str, image: str, options: list[str], environment: Mapping[str, str], arguments: Iterable[str] = ()
+) -> Iterator[Container]:
     """Run an image on loopback while the block runs."""
     port = free_port()
     name = f"digits-under-test-{port}"
-    limits = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=20000:20000", "--pids-limit=128"]
+    limits = [*ULIMITS, "--pids-limit=128"]
     settings = {"BENTOML_HOST": "127.0.0.1", "BENTOML_PORT": str(port), **environment}
     place = ["--network=host", *(f"--env={variable}={value}" for variable, value in settings.items())]
-    command = [builder, "run", "--detach", "--name", name, *limits, *options, *place, image]
+    command = [builder, "run", "--detach", "--name", name, *limits, *options, *place, image, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

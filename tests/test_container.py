@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import requests
 
-from pipeline.console import PipelineError
 from pipeline.deployment.bento_server import free_port
-from pipeline.deployment.image import engine, pull, size
 from pipeline.deployment.image import main as make_image
+from pipeline.deployment.image import size
 from recognition import __version__
 from tests.conftest import Project
 from tests.containers import (
@@ -25,6 +24,7 @@ from tests.containers import (
     MEMORY,
     Container,
     assert_no_package_index_is_named,
+    builder,
     inspect,
     remove,
     running,
@@ -34,21 +34,12 @@ from tests.deploy.kubernetes import render, values
 from tests.deploy.proxy import picture
 from tests.serving.test_limits import deep, photograph
 
+__all__ = ["builder"]  # a fixture
+
 pytestmark = pytest.mark.slow
 
 NAME = "localhost/digits-under-test"
 CONNECTIONS = 10  # that send the largest pictures at the same time
-
-
-@pytest.fixture(scope="module")
-def builder() -> str:
-    """docker or podman, with the base image at hand."""
-    try:
-        found = engine()
-        pull(found, BASE_IMAGE)
-    except PipelineError as error:
-        pytest.skip(str(error).splitlines()[0])
-    return found
 
 
 @pytest.fixture(scope="module")
