@@ -1,13 +1,14 @@
-"""Stands in for `gh` and `docker`: records each call in $CALLS, and rejects what the real programs do not know.
+"""Stands in for gh, docker, kubectl and kind: records each call in $CALLS, rejects what the real programs do not know.
 
-The options are those of the manuals (https://cli.github.com/manual, https://docs.docker.com/reference/cli/docker), in
-their long form.
+The options are those of the manuals (https://cli.github.com/manual, https://docs.docker.com/reference/cli/docker,
+https://kubernetes.io/docs/reference/kubectl, https://kind.sigs.k8s.io), in their long form.
 """
 
 import argparse
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 # By command: the largest number of arguments, options with a value, options without one. The longest match counts.
@@ -46,6 +47,24 @@ COMMANDS: dict[str, tuple[int, str, str]] = {
     "docker login": (1, "password username", "password-stdin"),
     "docker tag": (2, "", ""),
     "docker push": (1, "platform", "all-tags quiet"),
+    "kind create cluster": (0, "config image kubeconfig name wait", "retain"),
+    "kind get clusters": (0, "", ""),
+    "kind load docker-image": (99, "name nodes", ""),
+    "kubectl apply": (
+        0,
+        "dry-run filename kustomize namespace output selector timeout",
+        "force prune server-side wait",
+    ),
+    "kubectl create job": (1, "dry-run from image namespace output", ""),
+    "kubectl create namespace": (1, "dry-run output", ""),
+    "kubectl create secret tls": (1, "cert dry-run key namespace output", ""),
+    "kubectl delete job": (99, "namespace selector timeout wait", "all ignore-not-found now"),
+    "kubectl get": (1, "namespace output selector sort-by", "all-namespaces watch"),
+    "kubectl logs": (2, "container namespace selector since tail", "all-containers follow prefix previous"),
+    "kubectl port-forward": (99, "address namespace pod-running-timeout", ""),
+    "kubectl rollout restart": (99, "filename namespace selector", ""),
+    "kubectl rollout status": (1, "namespace revision selector timeout watch", ""),
+    "kubectl wait": (99, "for namespace selector timeout", "all"),
 }
 
 
@@ -68,6 +87,13 @@ def parse(program: str, arguments: list[str]) -> tuple[str, argparse.Namespace]:
     return command, options
 
 
+def wait_for_requests(calls: Path) -> None:
+    """A rolling update takes as long as three requests."""
+    before, end = calls.read_text().count("\ncurl "), time.monotonic() + 60
+    while calls.read_text().count("\ncurl ") < before + 3 and time.monotonic() < end:
+        time.sleep(0.05)
+
+
 def main() -> int:
     program, arguments = Path(sys.argv[0]).name, sys.argv[1:]
     calls, artifact = Path(os.environ["CALLS"]), Path(os.environ["ARTIFACT"])
@@ -85,6 +111,12 @@ def main() -> int:
         print(os.environ.get("RELEASED", ""), end="")
     if command == "docker buildx imagetools inspect":
         print(f"sha256:{0:064}")
+    if command == "kubectl apply" and options.kustomize:
+        (Path(options.kustomize) / "kustomization.yaml").read_text()
+    if command == "kubectl create secret tls":
+        Path(options.cert).read_text(), Path(options.key).read_text()
+    if command == "kubectl rollout status" and "kubectl rollout restart" in calls.read_text():
+        wait_for_requests(calls)
     if command == "gh run list" and artifact.is_dir():
         print(41)
     if command == "gh run download":

@@ -94,8 +94,9 @@ def pod_options(pod: dict[str, Any]) -> list[str]:
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     for mount in container["volumeMounts"]:
         volume = volumes[mount["name"]]
-        if "persistentVolumeClaim" in volume:  # of root and the pod's group
-            options += ["--tmpfs", f"{mount['mountPath']}:mode=2770,gid={shared['fsGroup']}"]
+        if "persistentVolumeClaim" in volume:
+            assert shared["fsGroup"] == shared["runAsGroup"]  # so that the pod can write into it
+            options += ["--tmpfs", f"{mount['mountPath']}:mode=1777"]
         else:
             options += ["--tmpfs", f"{mount['mountPath']}:size={volume['emptyDir']['sizeLimit'].replace('i', '')}"]
     return options

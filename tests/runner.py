@@ -1,4 +1,4 @@
-"""A machine of GitHub Actions: a checkout with an origin, the variables of a job, stand-ins for gh and docker."""
+"""A machine of GitHub Actions: a checkout with an origin, the variables of a job, stand-ins for programs."""
 
 import subprocess
 import sys
@@ -19,6 +19,7 @@ TESTED_ELSEWHERE = {  # and where
     "make audit": "tests/test_ci_scripts.py",
     'bash .ci/run "$PART"': "tests/test_ci_scripts.py",
     "bash .ci/run models": "tests/test_ci_scripts.py",
+    "bash .ci/kubernetes": "tests/test_ci_scripts.py",
 }
 STAND_IN = (REPOSITORY / "tests" / "command_stand_in.py").read_text()
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
@@ -42,7 +43,7 @@ class Runner:
         self.calls, self.summary, self.output = folder / "calls", folder / "summary", folder / "output"
         self.artifact, self.origin = folder / "artifact", folder / "origin.git"
         programs.mkdir()
-        for name in ("gh", "docker"):
+        for name in ("gh", "docker", "kubectl", "kind"):
             (programs / name).write_text(f"#!{sys.executable}\n{STAND_IN}")
             (programs / name).chmod(0o755)
         if not (self.folder / ".venv").exists():

@@ -199,7 +199,8 @@ def advisories() -> Iterator[str]:
 def test_make_audit_fails_for_a_vulnerable_package(
     advisories: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, affected: str, status: int
 ) -> None:
-    for name in ("Makefile", "pyproject.toml", "requirements.txt", "requirements-dev.txt", "serving/requirements.txt"):
+    locks = re.findall(r"\S+\.txt", re.search("^LOCKS := (.*)$", (REPOSITORY / "Makefile").read_text(), re.M)[1])
+    for name in ("Makefile", "pyproject.toml", *locks):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / name, tmp_path / name)
         os.utime(tmp_path / name, (0, 0))  # older than the installed packages: make installs nothing
@@ -292,3 +293,80 @@ def test_only_missing_packages_are_installed(checks: Checks) -> None:
 def test_an_unknown_part_or_a_stage_that_runs_twice_is_an_error(checks: Checks) -> None:
     assert checks.run("everything", status=2) == []
     assert "make repro" in checks.run("models", status=1, REPRO="Running stage 'prepare':")
+
+
+CURL = """#!/bin/sh
+# Answers with the next status in $STATUSES, then with 200
+status=$(head -n 1 "$STATUSES"); sed -i 1d "$STATUSES"
+echo "curl $*" >> "$CALLS"
+while [ "$1" != --output ]; do shift; done
+echo '{"prediction": 7}' > "$2"
+printf '%s' "${status:-200}"
+"""
+
+
+@pytest.fixture
+def cluster(runner: Runner, tmp_path: Path) -> Runner:
+    """A checkout with deploy/, and stand-ins for make and curl too."""
+    if sys.platform == "darwin" or shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed (Debian: apt-get install openssl), or this is no Linux")
+    ignored = shutil.ignore_patterns("secret.env", "stores.env", "s3.json")
+    shutil.copytree(REPOSITORY / "deploy", runner.folder / "deploy", ignore=ignored)
+    programs = {"make": '#!/bin/sh\necho "make $*" >> "$CALLS"\n', "curl": CURL}
+    for name, text in programs.items():
+        path = tmp_path / "programs" / name
+        path.write_text(text)
+        path.chmod(0o755)
+    (tmp_path / "statuses").touch()
+    runner.environment["STATUSES"] = str(tmp_path / "statuses")
+    return runner
+
+
+def test_the_trial_starts_in_kind_and_is_used(cluster: Runner, tmp_path: Path) -> None:
+    (tmp_path / "statuses").write_text("000\n503\n")  # nginx and the service start one after the other
+    said = cluster.run("bash .ci/kubernetes")
+    assert '{"prediction": 7}' in said and re.search(r"\n([3-9]|\d\d+) requests, all answered\n", said)
+    calls = cluster.recorded_calls()
+    in_order = [
+        "make setup", "make image VARIANT=cluster", "make pipeline-image", "kind create cluster --name digits",
+        "kind load docker-image digits:latest digits-pipeline:latest --name digits",
+        "kubectl create secret tls digits-tls",
+        "kubectl apply --kustomize deploy/kubernetes/trial", "kubectl rollout status deployment/digits-proxy",
+        "kubectl port-forward service/digits-proxy", "kubectl rollout restart deployment/digits",
+        "kubectl create job digits-monitor-now",
+    ]  # fmt: skip
+    positions = [calls.index(line) for line in in_order]
+    assert positions == sorted(positions) and "make repro" not in calls
+    key = re.search("DIGITS_API_KEY=(.*)", (cluster.folder / "deploy/kubernetes/trial/secret.env").read_text())
+    assert key and f"--header Authorization: Bearer {key[1]} " in calls
+    trial = (cluster.folder / "deploy" / "kubernetes" / "trial" / "settings.env").read_text()
+    assert "digits-proxy" in re.search("PUBLIC_HOSTS=(.*)", trial)[1].split(",")  # type: ignore[index]
+
+
+def test_a_request_that_fails_during_the_update_fails_the_trial(cluster: Runner, tmp_path: Path) -> None:
+    (tmp_path / "statuses").write_text("200\n200\n200\n502\n")
+    said = cluster.run("bash .ci/kubernetes", status=1)
+    assert "request 1 during the update: status 502" in said
+    assert "kubectl get pods,jobs,events --namespace digits" in cluster.recorded_calls()
+
+
+def test_the_names_in_the_trial_are_those_of_the_manifests() -> None:
+    script = (REPOSITORY / ".ci" / "kubernetes").read_text()
+    manifests = "".join(path.read_text() for path in (REPOSITORY / "deploy" / "kubernetes").glob("*/*.yaml"))
+    (listed,) = re.findall(r"for name in (postgres .*); do", script)
+    (apps,) = re.findall(r"for app in (.*); do", script)
+    for name in {*listed.split(), *apps.split()}:
+        assert re.search(rf"name: {name}\b", manifests), name
+
+
+def test_without_models_the_trial_trains_some_on_the_embedded_digits(cluster: Runner) -> None:
+    (cluster.folder / "reports" / "bento.json").unlink()
+    shutil.copytree(REPOSITORY / "pipeline", cluster.folder / "pipeline")
+    for package in ("recognition", "records"):
+        shutil.copytree(REPOSITORY / package, cluster.folder / package, dirs_exist_ok=True)
+    shutil.copy(REPOSITORY / "params.yaml", cluster.folder)
+    cluster.git("add", "params.yaml")
+    cluster.git("-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "-qm", "parameters")
+    said = cluster.run("bash .ci/kubernetes")
+    assert "data.dataset" in said and "make repro" in cluster.recorded_calls()
+    assert (cluster.folder / "params.yaml").read_text() == (REPOSITORY / "params.yaml").read_text()

@@ -1,4 +1,4 @@
-"""The image of the pipeline, built without its packages, and run as the pods of deploy/kubernetes with those of this machine."""
+"""The image of the pipeline, built without packages, which this machine lends it, and run as the pods that use it."""
 
 import re
 import subprocess
@@ -121,7 +121,7 @@ def test_mlflow_answers_with_the_password_only(mlflow: tuple[Container, str], re
         address = f"{url}/api/2.0/mlflow/experiments/search"
         return requests.post(address, json={"max_results": 1}, auth=user, headers=headers, timeout=60).status_code
 
-    assert search(None) == search(("digits", "wrong")) == 401
+    assert search(None, host="mlflow:5000") == search(("digits", "wrong"), host="mlflow:5000") == 401
     assert search(user, host="mlflow:5000") == search(user, host="localhost:5000") == 200
     assert search(user, host="elsewhere.example.org") == 403
 

@@ -21,7 +21,7 @@ def test_they_are_valid() -> None:
     command = ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", *map(str, FOLDER.glob("*.yml"))]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert set(WORKFLOWS) == {"audit.yml", "ci.yml", "docs.yml", "release.yml", "retrain.yml"}
+    assert set(WORKFLOWS) == {"audit.yml", "ci.yml", "docs.yml", "kubernetes.yml", "release.yml", "retrain.yml"}
 
 
 def test_actions_are_pinned_by_commit_each_in_one_version() -> None:
@@ -44,7 +44,8 @@ def test_actions_run_on_a_supported_version_of_node() -> None:
 
 def test_jobs_have_minimal_permissions() -> None:
     assert {name: workflow["permissions"] for name, workflow in WORKFLOWS.items()} == {
-        "audit.yml": {}, "ci.yml": {"contents": "read"}, "docs.yml": {}, "release.yml": {}, "retrain.yml": {},
+        "audit.yml": {}, "ci.yml": {"contents": "read"}, "docs.yml": {}, "kubernetes.yml": {},
+        "release.yml": {}, "retrain.yml": {},
     }  # fmt: skip
     signs = {"packages": "write", "id-token": "write", "attestations": "write"}
     assert {key: job["permissions"] for key, job in JOBS.items() if "permissions" in job} == {
@@ -53,6 +54,7 @@ def test_jobs_have_minimal_permissions() -> None:
         ("ci.yml", "comment"): {"pull-requests": "write"},
         ("docs.yml", "build"): {"contents": "read", "pages": "read"},
         ("docs.yml", "publish"): {"pages": "write", "id-token": "write"},
+        ("kubernetes.yml", "trial"): {"contents": "read"},
         ("release.yml", "notes"): {"contents": "read"},
         ("release.yml", "models"): {"contents": "read"},
         ("release.yml", "image"): {"contents": "read", **signs},
@@ -68,6 +70,7 @@ def test_pull_requests_see_no_secrets_and_only_own_branches_may_write() -> None:
         "audit.yml": {"schedule", "workflow_dispatch"},
         "ci.yml": {"push", "pull_request"},
         "docs.yml": {"push", "workflow_dispatch"},
+        "kubernetes.yml": {"schedule", "workflow_dispatch", "push"},
         "release.yml": {"push"},
         "retrain.yml": {"schedule", "workflow_dispatch", "repository_dispatch"},
     }
