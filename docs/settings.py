@@ -25,6 +25,10 @@ OTHER_VARIABLES = {  # read by the pipeline or by libraries: default, meaning
     "FORWARDED_ALLOW_IPS": ("127.0.0.1", "proxies trusted to report the client's address (read by uvicorn)"),
     "AWS_ENDPOINT_URL": ("", "address of an S3 server that is not AWS (read by botocore)"),
     "AWS_ACCESS_KEY_ID": ("", "name of the key for S3; AWS_SECRET_ACCESS_KEY is the key itself (read by botocore)"),
+    "OTEL_TRACES_EXPORTER": (
+        "none",
+        "exporters of traces, like console or otlp (read by OpenTelemetry)",
+    ),
     "BENTOML_PORT": ("3000", "port of the service in the container (read by BentoML)"),
 }
 MAKE_VARIABLES = {
@@ -35,6 +39,7 @@ MAKE_VARIABLES = {
     "AUDIT": "`make audit`: arguments of pip-audit",
     "PYTEST": "`make test`, `make coverage`: arguments of pytest",
     "WORKERS": "`make test`, `make coverage`: number of pytest processes",
+    "PIPELINE_BASE_IMAGE": "`make pipeline-image`: base image, with git, and Python 3.11 as `python3`",
     "BASE_IMAGE": "`make image`: base image, with Python 3.11 as `python3`",
     "VARIANT": "`make image`: default, or cluster, with the packages for S3 and Redis",
 }

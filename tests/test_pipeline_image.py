@@ -1,5 +1,6 @@
 """The image of the pipeline, built without packages, which this machine lends it, and run as the pods that use it."""
 
+import copy
 import re
 import subprocess
 import sys
@@ -130,8 +131,19 @@ def test_the_monitor_reports_to_mlflow_and_too_little_data_is_no_failure(
     builder: str, image: str, mlflow: tuple[Container, str], rendered: Rendered, postgres_url: str
 ) -> None:
     changes = {"MLFLOW_TRACKING_URI": mlflow[1], "DIGITS_DATABASE_URL": postgres_url}
-    done = run(builder, image, *pod(rendered, "digits-monitor", **changes))
+    spec, variables = pod(rendered, "digits-monitor", **changes)
+    done = run(builder, image, spec, variables)
+    assert (done.returncode, done.stdout) == (0, "no retraining has run in this volume yet\n"), done.stderr
+    spec = copy.deepcopy(spec)
+    (script,) = spec["containers"][0]["args"]
+    registered = 'echo \'{"dataset": "mnist"}\' > reports/registered.json'  # by a retraining
+    spec["containers"][0]["args"] = [script.replace("\nif", f"\n{registered}\nif", 1)]
+    done = run(builder, image, spec, variables)
     assert done.returncode == 0 and "too little data" in done.stdout, done.stdout + done.stderr
+    user = variables["MLFLOW_TRACKING_USERNAME"], variables["MLFLOW_TRACKING_PASSWORD"]
+    address = f"{mlflow[1]}/api/2.0/mlflow/experiments/get-by-name?experiment_name=mnist-monitor"
+    found = requests.get(address, auth=user, headers={"host": "mlflow:5000"}, timeout=60)
+    assert found.json()["experiment"]["name"] == "mnist-monitor"
 
 
 def test_the_workspace_follows_the_image_and_keeps_data(tmp_path: Path) -> None:

@@ -336,6 +336,9 @@ def test_the_monitor_retrains_on_drift_only(folder: Path, tmp_path: Path, status
     for name, text in programs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
+    assert container["workingDir"] == "/workspace"
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "registered.json").touch()
     done = subprocess.run(
         [*container["command"], *container["args"]], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, cwd=tmp_path
     )
