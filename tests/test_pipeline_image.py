@@ -130,7 +130,7 @@ def test_mlflow_answers_with_the_password_only(mlflow: tuple[Container, str], re
 def test_the_monitor_reports_to_mlflow_and_too_little_data_is_no_failure(
     builder: str, image: str, mlflow: tuple[Container, str], rendered: Rendered, postgres_url: str
 ) -> None:
-    changes = {"MLFLOW_TRACKING_URI": mlflow[1], "DIGITS_DATABASE_URL": postgres_url}
+    changes = {"MLFLOW_TRACKING_URI": mlflow[1].replace("127.0.0.1", "localhost"), "DIGITS_DATABASE_URL": postgres_url}
     spec, variables = pod(rendered, "digits-monitor", **changes)
     done = run(builder, image, spec, variables)
     assert (done.returncode, done.stdout) == (0, "no retraining has run in this volume yet\n"), done.stderr
