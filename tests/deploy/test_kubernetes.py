@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from serving.middleware.access import METRICS, PROBES
 from serving.middleware.load_limits import BODY_SECONDS
 from serving.settings import Settings, read_settings, variable
 from tests.conftest import REPOSITORY
+from tests.deploy.conftest import StartProxy
 from tests.deploy.kubernetes import FOLDER, OVERLAYS, Manifest, Rendered, environment, plain, references, render, values
-from tests.deploy.proxy import PROGRAM, make_certificate, source
+from tests.deploy.proxy import PROGRAM, Answering, Handler, Instance, make_certificate, source
 
 BUILT = {"digits", "digits-pipeline"}  # images that are made here
 READ_BY_LIBRARIES = {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}  # by botocore
@@ -301,6 +302,29 @@ def test_nginx_accepts_its_configuration(rendered: Rendered, tmp_path: Path) -> 
     (tmp_path / "main.conf").write_text(main)
     done = subprocess.run([PROGRAM, "-t", "-c", str(tmp_path / "main.conf")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_prediction_that_a_pod_drops_is_repeated_through_the_same_service(
+    start_proxy: StartProxy, start_instances: Callable[[Sequence[Handler]], list[Instance]]
+) -> None:
+    """nginx knows one address, the Service's, which stands three times among the instances."""
+    dropped = iter((True, True))
+
+    def drop_twice(request: Answering) -> None:
+        request.drop() if next(dropped, False) else request.answer()
+
+    (service,) = start_instances([drop_twice])
+    proxy = start_proxy(*[service.port] * 3)
+    assert proxy.request("POST", "/predict", b"x").status_code == 200
+    assert service.seen == ["/predict"] * 3
+
+
+def test_with_the_service_listed_once_a_dropped_prediction_would_be_lost(
+    start_proxy: StartProxy, start_instances: Callable[[Sequence[Handler]], list[Instance]]
+) -> None:
+    (service,) = start_instances([Answering.drop])
+    assert start_proxy(service.port).request("POST", "/predict", b"x").status_code == 502
+    assert service.seen == ["/predict"]
 
 
 def test_the_proxy_can_write_where_nginx_writes_and_reads_the_certificate(rendered: Rendered) -> None:
