@@ -37,8 +37,8 @@ def test_the_table_lists_every_environment_variable() -> None:
 def test_every_documented_command_and_table_exists() -> None:
     for module in re.findall(r"python -m (pipeline(?:\.\w+)+)", GUIDE):
         assert (REPOSITORY / f"{module.replace('.', '/')}.py").exists(), module
-    targets = re.findall(r"^([a-z]+):.*## ", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
-    assert set(re.findall(r"(?:`|^)make ([a-z]+)", GUIDE, re.MULTILINE)) <= set(targets)
+    targets = re.findall(r"^([a-z-]+):.*## ", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", GUIDE, re.MULTILINE)) <= set(targets)
     tables = set(re.findall(r"`(\w+)`(?:, `(\w+)`)? \|", GUIDE[GUIDE.index("## Stored personal data") :]))
     assert {name for pair in tables for name in pair if name} <= database.metadata.tables.keys()
 
