@@ -42,7 +42,8 @@ class S3:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         command = [str(PROGRAM), "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{self.port}"]
-        command += ["--config", "/dev/null", "--vfs-cache-mode", "off", str(self.folder)]
+        command += ["--config", "/dev/null", "--vfs-cache-mode", "off"]
+        command += ["--dir-cache-time", "0s", str(self.folder)]  # tests write into the folder, too
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS
         while True:

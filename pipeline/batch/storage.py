@@ -33,7 +33,7 @@ def bucket() -> Any:
         import s3fs
     except ImportError:
         raise PipelineError("s3:// needs the package s3fs, which is not installed; run: make cluster") from None
-    return s3fs.S3FileSystem(use_listings_cache=False)
+    return s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)  # `cache` above has the instance
 
 
 @contextmanager

@@ -174,7 +174,7 @@ def test_a_killed_run_goes_on_where_it_was(project: Project, registered: Path, t
     command = ["python", "-m", "pipeline.batch.predict", str(source), "--model", str(registered), "--output"]
     project.run(*command, str(tmp_path / "whole.parquet"))
     process = subprocess.Popen([*command, str(tmp_path / "out.parquet")], cwd=project.folder, env=project.environment())
-    while not (parts / "000002.parquet").exists():
+    while not all((parts / f"00000{number}.parquet").exists() for number in range(3)):
         assert process.poll() is None
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)

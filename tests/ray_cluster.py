@@ -1,0 +1,78 @@
+"""A Ray cluster of two nodes on this machine, on loopback and gone afterwards."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from pipeline.deployment.bento_server import free_port
+
+RAY = Path(sys.executable).with_name("ray")
+OPTIONS = ["--num-cpus=1", "--node-ip-address=127.0.0.1", "--object-store-memory=150000000", "--disable-usage-stats"]
+OPTIONS += ["--min-worker-port=0", "--max-worker-port=0", "--metrics-export-port=0", "--dashboard-agent-grpc-port=0"]
+
+
+class Node:
+    """One node: the processes that `ray start` starts, and their workers."""
+
+    def __init__(self, *options: str) -> None:
+        command = [RAY, "start", "--block", *OPTIONS, f"--dashboard-agent-listen-port={free_port()}", *options]
+        environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+        environment.pop("RAY_ADDRESS", None)
+        self.process = subprocess.Popen(
+            command, env=environment, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert self.process.stdout is not None
+        said = []
+        for line in self.process.stdout:  # until all its processes run
+            said.append(line)
+            if "--block" in line:
+                return
+        raise AssertionError("the node ended:\n" + "".join(said))
+
+    def kill(self) -> None:
+        """End all processes of the node at once, as a machine does that loses its power."""
+        processes = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes, 30)
+        self.process.wait(30)
+
+
+class Cluster:
+    """`address`: the value of RAY_ADDRESS. Each of the two nodes has one CPU."""
+
+    def __init__(self, folder: str) -> None:
+        port = free_port()
+        self.address = f"127.0.0.1:{port}"
+        self.head = Node("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}")
+        self.nodes = [self.head]
+        self.add()
+
+    def add(self) -> None:
+        """Start another node."""
+        self.nodes.append(Node(f"--address={self.address}"))
+
+    def kill_last(self) -> None:
+        """Kill the node that was added last."""
+        self.nodes.pop().kill()
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A cluster of two nodes that runs while the block does."""
+    folder = tempfile.mkdtemp(prefix="ray-")  # not pytest's: the paths of its sockets would be too long
+    cluster = None
+    try:
+        cluster = Cluster(folder)
+        yield cluster
+    finally:
+        while cluster and cluster.nodes:
+            cluster.kill_last()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,198 @@
+"""Trainings and batch predictions on a Ray cluster of two nodes, one of which is killed in the middle of each."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from optuna.trial import TrialState
+
+from pipeline.batch.sources import PART_SIZE
+from tests.conftest import Project
+from tests.pipeline.batch.test_predict import parquet
+from tests.pipeline.training.test_parallel import start, started
+from tests.ray_cluster import Cluster, running_cluster
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def whole_cluster() -> Iterator[Cluster]:
+    with running_cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(whole_cluster: Cluster) -> Cluster:
+    """A cluster of two nodes; a test may kill the second."""
+    if len(whole_cluster.nodes) < 2:
+        whole_cluster.add()
+    return whole_cluster
+
+
+def test_calls_of_a_killed_node_run_again_and_every_result_comes_once(cluster: Cluster, tmp_path: Path) -> None:
+    command = f"print(sorted(parallel.run(wait_for, [(n,) for n in range(6)], (Path({str(tmp_path)!r}),))))"
+    driver = start(tmp_path, command, RAY_ADDRESS=cluster.address)
+    running = dict(started(tmp_path, 2, driver))
+    assert len({psutil.Process(process).ppid() for process in running.values()}) == 2  # on both nodes
+    cluster.kill_last()
+    (tmp_path / "go").touch()
+    said, _ = driver.communicate(timeout=300)
+    assert said == f"{[((number,), number) for number in range(6)]}\n"
+    attempts = [int(path.name.split("-")[0]) for path in tmp_path.glob("[0-9]*-*")]
+    assert len(attempts) == 7 and set(attempts) == set(range(6))
+
+
+def test_an_error_for_the_user_arrives_as_it_is(cluster: Cluster, tmp_path: Path) -> None:
+    command = "list(parallel.run(fail, [(1,)], ('picture ',)))"
+    said, _ = start(tmp_path, command, RAY_ADDRESS=cluster.address).communicate(timeout=300)
+    assert said.splitlines()[-1] == "pipeline.console.PipelineError: picture 1 cannot be used"
+
+
+def test_an_ensemble_has_the_same_weights_wherever_its_members_are_trained(cluster: Cluster, tmp_path: Path) -> None:
+    places = ({"DIGITS_PROCESSES": "1"}, {"DIGITS_PROCESSES": "2"}, {"RAY_ADDRESS": cluster.address})
+    digests = []
+    for place in places:
+        environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}", "DIGITS_PROCESSES": "1", **place}
+        said, _ = start(tmp_path, "print(weights(2))", **environment).communicate(timeout=300)
+        digests.append(said.splitlines()[-1])
+    assert len(digests[0]) == 64 and len(set(digests)) == 1, digests
+
+
+def popen(project: Project, *command: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=project.environment(**environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        time.sleep(0.05)
+
+
+def test_a_batch_has_every_row_once_after_a_node_was_killed(project: Project, cluster: Cluster, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (150 * PART_SIZE, 784), np.uint8)
+    source = parquet(tmp_path / "pixels.parquet", pixels=[*images[:-1].tolist(), None])
+    command = ["digits", "predict", str(source), "--model", "models/mlp/model.tflite", "--output"]
+    project.run(*command, str(tmp_path / "local.parquet"))
+    driver = popen(project, *command, str(tmp_path / "ray.parquet"), RAY_ADDRESS=cluster.address)
+    parts = tmp_path / "ray.parquet.parts"
+    wait_until(lambda: len(list(parts.glob("[0-9]*"))) >= 10, driver)
+    cluster.kill_last()
+    assert not (tmp_path / "ray.parquet").exists()
+    said, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0 and len(said.splitlines()) == 2, said
+    local, ray = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("local", "ray"))
+    assert ray.equals(local) and ray["row"].to_pylist() == list(range(150 * PART_SIZE))
+    assert ray["error"].null_count == 150 * PART_SIZE - 1
+
+
+@pytest.fixture
+def searching(project: Project, tmp_path: Path) -> Project:
+    """A project whose sweep trains a small network for some seconds."""
+    made = project.copy(tmp_path / "project")
+
+    def edit(params: dict[str, Any]) -> None:
+        params["models"]["mlp"] |= {"threads": 1, "minimum_steps": 0, "batch_size": 8}
+        ranges = {"optimizer.learning_rate": {"low": 0.001, "high": 0.01}}
+        params["sweep"] |= {"model": "mlp", "trials": 4, "epochs": 12, "ranges": ranges}
+
+    made.change(edit)
+    return made
+
+
+def study(project: Project) -> optuna.Study:
+    (summary,) = optuna.get_all_study_summaries(f"sqlite:///{project.folder / 'sweep.db'}")
+    return optuna.load_study(study_name=summary.study_name, storage=f"sqlite:///{project.folder / 'sweep.db'}")
+
+
+def trials(project: Project) -> list[optuna.trial.FrozenTrial]:
+    return study(project).get_trials() if (project.folder / "sweep.db").exists() else []
+
+
+def under_way(project: Project) -> list[optuna.trial.FrozenTrial]:
+    return [trial for trial in trials(project) if trial.state == TrialState.RUNNING and trial.intermediate_values]
+
+
+def test_a_sweep_finishes_every_trial_once_though_a_node_and_the_driver_are_killed(
+    searching: Project, cluster: Cluster
+) -> None:
+    driver = popen(searching, "digits", "sweep", RAY_ADDRESS=cluster.address)
+    wait_until(lambda: len(under_way(searching)) == 2, driver)
+    cluster.kill_last()
+    wait_until(lambda: any(trial.number > 1 for trial in under_way(searching)), driver)
+    before = {trial.number: trial.params for trial in trials(searching)}
+    states = {trial.number: trial.state for trial in trials(searching)}
+    driver.kill()
+    driver.wait(60)
+    orphans = [number for number, state in states.items() if state == TrialState.RUNNING]
+    assert orphans and TrialState.FAIL not in states.values()
+    said = searching.run("digits", "sweep", RAY_ADDRESS=cluster.address)
+    found = {trial.number: trial for trial in trials(searching)}
+    finished = [trial for trial in found.values() if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    assert len(finished) == 4 and "best of 4 trials" in said
+    repeated = {trial.user_attrs["repeats"]: trial.params for trial in finished if "repeats" in trial.user_attrs}
+    assert repeated == {number: before[number] for number in orphans}
+    assert {found[number].state for number in orphans} == {TrialState.FAIL}
+    runs = mlflow_runs(searching, "sweep")
+    assert sorted(run["trial"] for run in runs if run["status"] == "FINISHED" and "trial" in run) == sorted(
+        str(trial.number) for trial in finished
+    )
+
+
+def mlflow_runs(project: Project, tag: str) -> list[dict[str, str]]:
+    """Status and tags of the runs with a tag."""
+    code = (
+        "import json; from pipeline import tracking; client = tracking.connect()\n"
+        "experiments = [found.experiment_id for found in client.search_experiments()]\n"
+        "print(json.dumps([{**run.data.tags, 'status': run.info.status} for run in client.search_runs(experiments)]))"
+    )
+    runs = json.loads(project.run("python", "-c", code).splitlines()[-1])
+    return [run for run in runs if tag in run]
+
+
+def test_trials_on_a_cluster_are_pruned(searching: Project, cluster: Cluster) -> None:
+    searching.change(lambda params: params["sweep"].update(trials=1, epochs=3))
+    searching.run("digits", "sweep", RAY_ADDRESS=cluster.address)
+    for _ in range(4):  # perfect from the first epoch on
+        values = dict.fromkeys(range(3), 1.0)
+        study(searching).add_trial(optuna.create_trial(value=1.0, intermediate_values=values))
+    searching.change(lambda params: params["sweep"].update(trials=6))
+    assert "pruned" in searching.run("digits", "sweep", RAY_ADDRESS=cluster.address)
+    assert trials(searching)[-1].state == TrialState.PRUNED
+    assert sum("pruned" in run for run in mlflow_runs(searching, "trial")) == 1
+
+
+def test_seeds_on_a_cluster_are_those_of_one_machine_and_a_killed_command_continues(
+    searching: Project, cluster: Cluster
+) -> None:
+    command = ("digits", "seeds", "mlp", "--seeds", "3", "--json")
+    driver = popen(searching, *command, RAY_ADDRESS=cluster.address)
+    kept = searching.folder / ".dvc" / "tmp" / "trainings" / "seeds-mlp.json"
+    wait_until(kept.exists, driver)
+    driver.kill()
+    driver.wait(60)
+    done = json.loads(kept.read_text())["results"]
+    said = searching.run(*command, RAY_ADDRESS=cluster.address)
+    remote = json.loads(said.splitlines()[-1])
+    assert f"resuming an interrupted run: {len(done)} trainings are done" in said and not kept.exists()
+    accuracies = [row["accuracy"] for row in remote["seeds"]]
+    assert [row["seed"] for row in remote["seeds"]] == [1, 2, 3] and done["1"]["accuracy"] == accuracies[0]
+    assert remote["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert remote["accuracy_low"] <= remote["accuracy"] <= remote["accuracy_high"]
+    local = json.loads(searching.run(*command, DIGITS_PROCESSES=str(os.cpu_count())).splitlines()[-1])
+    assert [row["accuracy"] for row in local["seeds"]] == accuracies
