@@ -1,7 +1,6 @@
 """Trainings and batch predictions on a Ray cluster of two nodes, one of which is killed in the middle of each."""
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from optuna.trial import TrialState
 
+from benchmarks.ray_cluster import Cluster, running_cluster
 from pipeline.batch.sources import PART_SIZE
 from tests.conftest import Project
 from tests.pipeline.batch.test_predict import parquet
 from tests.pipeline.training.test_parallel import start, started
-from tests.ray_cluster import Cluster, running_cluster
 
 pytestmark = pytest.mark.slow
 
@@ -53,15 +52,14 @@ def test_calls_of_a_killed_node_run_again_and_every_result_comes_once(cluster: C
 
 def test_an_error_for_the_user_arrives_as_it_is(cluster: Cluster, tmp_path: Path) -> None:
     command = "list(parallel.run(fail, [(1,)], ('picture ',)))"
-    said, _ = start(tmp_path, command, RAY_ADDRESS=cluster.address).communicate(timeout=300)
+    said, _ = start(tmp_path, command, subprocess.STDOUT, RAY_ADDRESS=cluster.address).communicate(timeout=300)
     assert said.splitlines()[-1] == "pipeline.console.PipelineError: picture 1 cannot be used"
 
 
 def test_an_ensemble_has_the_same_weights_wherever_its_members_are_trained(cluster: Cluster, tmp_path: Path) -> None:
-    places = ({"DIGITS_PROCESSES": "1"}, {"DIGITS_PROCESSES": "2"}, {"RAY_ADDRESS": cluster.address})
     digests = []
-    for place in places:
-        environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}", "DIGITS_PROCESSES": "1", **place}
+    for place in ({"DIGITS_PROCESSES": "1"}, {"RAY_ADDRESS": cluster.address}):
+        environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}", **place}
         said, _ = start(tmp_path, "print(weights(2))", **environment).communicate(timeout=300)
         digests.append(said.splitlines()[-1])
     assert len(digests[0]) == 64 and len(set(digests)) == 1, digests
@@ -73,7 +71,7 @@ def popen(project: Project, *command: str, **environment: str) -> subprocess.Pop
         cwd=project.folder,
         env=project.environment(**environment),
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.DEVNULL,  # Ray reports the death of nodes there
         text=True,
     )
 
@@ -116,19 +114,22 @@ def searching(project: Project, tmp_path: Path) -> Project:
 
 
 def study(project: Project) -> optuna.Study:
-    (summary,) = optuna.get_all_study_summaries(f"sqlite:///{project.folder / 'sweep.db'}")
-    return optuna.load_study(study_name=summary.study_name, storage=f"sqlite:///{project.folder / 'sweep.db'}")
+    storage = f"sqlite:///{project.folder / 'sweep.db'}"
+    return optuna.load_study(study_name=None, storage=storage)  # the only one
 
 
 def trials(project: Project) -> list[optuna.trial.FrozenTrial]:
-    return study(project).get_trials() if (project.folder / "sweep.db").exists() else []
+    try:
+        return study(project).get_trials()
+    except (ValueError, KeyError):  # not created yet
+        return []
 
 
 def under_way(project: Project) -> list[optuna.trial.FrozenTrial]:
     return [trial for trial in trials(project) if trial.state == TrialState.RUNNING and trial.intermediate_values]
 
 
-def test_a_sweep_finishes_every_trial_once_though_a_node_and_the_driver_are_killed(
+def test_a_sweep_finishes_every_trial_once_though_a_node_and_the_driver_are_killed_and_prunes(
     searching: Project, cluster: Cluster
 ) -> None:
     driver = popen(searching, "digits", "sweep", RAY_ADDRESS=cluster.address)
@@ -152,6 +153,13 @@ def test_a_sweep_finishes_every_trial_once_though_a_node_and_the_driver_are_kill
     assert sorted(run["trial"] for run in runs if run["status"] == "FINISHED" and "trial" in run) == sorted(
         str(trial.number) for trial in finished
     )
+    for _ in range(5):  # perfect from the first epoch on: the next trial is behind their median
+        values = dict.fromkeys(range(12), 1.0)
+        study(searching).add_trial(optuna.create_trial(value=1.0, intermediate_values=values))
+    searching.change(lambda params: params["sweep"].update(trials=10))
+    assert "pruned" in searching.run("digits", "sweep", RAY_ADDRESS=cluster.address)
+    assert trials(searching)[-1].state == TrialState.PRUNED
+    assert [run["pruned"] for run in mlflow_runs(searching, "pruned")] == ["after epoch 2"]
 
 
 def mlflow_runs(project: Project, tag: str) -> list[dict[str, str]]:
@@ -165,22 +173,10 @@ def mlflow_runs(project: Project, tag: str) -> list[dict[str, str]]:
     return [run for run in runs if tag in run]
 
 
-def test_trials_on_a_cluster_are_pruned(searching: Project, cluster: Cluster) -> None:
-    searching.change(lambda params: params["sweep"].update(trials=1, epochs=3))
-    searching.run("digits", "sweep", RAY_ADDRESS=cluster.address)
-    for _ in range(4):  # perfect from the first epoch on
-        values = dict.fromkeys(range(3), 1.0)
-        study(searching).add_trial(optuna.create_trial(value=1.0, intermediate_values=values))
-    searching.change(lambda params: params["sweep"].update(trials=6))
-    assert "pruned" in searching.run("digits", "sweep", RAY_ADDRESS=cluster.address)
-    assert trials(searching)[-1].state == TrialState.PRUNED
-    assert sum("pruned" in run for run in mlflow_runs(searching, "trial")) == 1
-
-
 def test_seeds_on_a_cluster_are_those_of_one_machine_and_a_killed_command_continues(
     searching: Project, cluster: Cluster
 ) -> None:
-    command = ("digits", "seeds", "mlp", "--seeds", "3", "--json")
+    command = ("digits", "seeds", "mlp", "--seeds", "2", "--json")
     driver = popen(searching, *command, RAY_ADDRESS=cluster.address)
     kept = searching.folder / ".dvc" / "tmp" / "trainings" / "seeds-mlp.json"
     wait_until(kept.exists, driver)
@@ -191,8 +187,9 @@ def test_seeds_on_a_cluster_are_those_of_one_machine_and_a_killed_command_contin
     remote = json.loads(said.splitlines()[-1])
     assert f"resuming an interrupted run: {len(done)} trainings are done" in said and not kept.exists()
     accuracies = [row["accuracy"] for row in remote["seeds"]]
-    assert [row["seed"] for row in remote["seeds"]] == [1, 2, 3] and done["1"]["accuracy"] == accuracies[0]
+    assert [row["seed"] for row in remote["seeds"]] == [1, 2]
+    assert all(row["accuracy"] == accuracies[int(seed) - 1] for seed, row in done.items()) and done
     assert remote["accuracy"] == pytest.approx(np.mean(accuracies))
     assert remote["accuracy_low"] <= remote["accuracy"] <= remote["accuracy_high"]
-    local = json.loads(searching.run(*command, DIGITS_PROCESSES=str(os.cpu_count())).splitlines()[-1])
+    local = json.loads(searching.run(*command, DIGITS_PROCESSES="1").splitlines()[-1])
     assert [row["accuracy"] for row in local["seeds"]] == accuracies

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from pipeline.console import PipelineError
-from pipeline.files import read_json
+from pipeline.files import read_json, write_json
 from recognition.model import DamagedModel
 from serving.inference import model_watcher
 from serving.inference.model_watcher import ModelFolder, ModelWatcher

@@ -144,4 +144,4 @@ def test_what_is_killed_over_a_bucket_resumes_and_every_picture_has_one_row(
     assert "resuming an interrupted run" in said
     table, whole = pq.read_table(bucket / "out.parquet"), pq.read_table(tmp_path / "w")
     assert table.equals(whole) and table["row"].to_pylist() == list(range(40 * PART_SIZE)) and not any(parts.glob("*"))
-    assert table.schema.metadata[b"model"] == b"cnn"
+    assert table.schema.metadata[b"model"] == b"model"  # the name of the file

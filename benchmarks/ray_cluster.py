@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on this machine, on loopback and gone afterwards."""
+"""A Ray cluster of nodes with one CPU each on this machine, gone afterwards. Tests use it, too."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ import psutil
 
 from pipeline.deployment.bento_server import free_port
 
-RAY = Path(sys.executable).with_name("ray")
+RAY = str(Path(sys.executable).with_name("ray"))
 OPTIONS = ["--num-cpus=1", "--node-ip-address=127.0.0.1", "--object-store-memory=150000000", "--disable-usage-stats"]
 OPTIONS += ["--min-worker-port=0", "--max-worker-port=0", "--metrics-export-port=0", "--dashboard-agent-grpc-port=0"]
 
@@ -46,14 +46,15 @@ class Node:
 
 
 class Cluster:
-    """`address`: the value of RAY_ADDRESS. Each of the two nodes has one CPU."""
+    """`address`: the value of RAY_ADDRESS. Each node has one CPU; the first one is the head."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, nodes: int) -> None:
         port = free_port()
         self.address = f"127.0.0.1:{port}"
         self.head = Node("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}")
         self.nodes = [self.head]
-        self.add()
+        for _ in range(nodes - 1):
+            self.add()
 
     def add(self) -> None:
         """Start another node."""
@@ -65,12 +66,12 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    """A cluster of two nodes that runs while the block does."""
+def running_cluster(nodes: int = 2) -> Iterator[Cluster]:
+    """A cluster that runs while the block does."""
     folder = tempfile.mkdtemp(prefix="ray-")  # not pytest's: the paths of its sockets would be too long
     cluster = None
     try:
-        cluster = Cluster(folder)
+        cluster = Cluster(folder, nodes)
         yield cluster
     finally:
         while cluster and cluster.nodes:
