@@ -189,6 +189,27 @@ def current_labels() -> sql.Select[Any]:
     return sql.select(labels).where(labels.c.id.in_(newest), labels.c.label.is_not(None))
 
 
+def answers_before_label(engine: sql.Engine, dataset: str, version: str, other: str) -> dict[str, tuple[int, int]]:
+    """Two versions' predictions for pictures that both answered before the first label, by sha256 of the pixels."""
+    label_times = (
+        sql.select(pictures.c.digest, sql.func.min(labels.c.time).label("time"))
+        .join(labels, same_picture(labels, pictures))
+        .group_by(pictures.c.digest)
+        .subquery()
+    )
+    one, two = predictions.alias(), predictions.alias()
+    query = (
+        sql.select(pictures.c.digest, one.c.prediction, two.c.prediction)
+        .join(one, same_picture(one, pictures))
+        .join(two, same_picture(two, pictures))
+        .join(label_times, label_times.c.digest == pictures.c.digest)
+        .where(pictures.c.dataset == dataset, one.c.version == version, two.c.version == other)
+        .where(pictures.c.time <= label_times.c.time)
+    )
+    with engine.connect() as connection:
+        return {digest: (first, second) for digest, first, second in connection.execute(query)}
+
+
 def delete_requests(engine: sql.Engine, request_ids: Sequence[str]) -> int:
     """Delete all rows of these requests, including labels and reviews. Returns the number of deleted rows."""
     return _delete(engine, lambda table: table.c.request_id.in_(request_ids))

@@ -106,11 +106,12 @@ class Digits:
         """Predict the digits in 1 to 256 images of 28x28 pixels, 0..255, ink bright."""
         try:
             models = state.models.current
-            pixels, rows = await state.threads.run(answer_pixels, images, models.choose(model))
+            chosen = state.choose(ctx.request, models, model)
+            pixels, rows = await state.threads.run(answer_pixels, images, chosen)
         except RequestError as error:
             ctx.request.state.error_code = error.code
             raise RejectedRequest(error) from None
-        ctx.response.headers.update(state.record(ctx.request, models.dataset, pixels, rows))
+        ctx.response.headers.update(state.record(ctx.request, models, pixels, rows))
         return PixelsAnswer(results=[IdentifiedAnswer(**row) for row in identify(rows, ctx.request.state.request_id)])
 
 

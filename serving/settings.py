@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from records.bucket import is_url, open_bucket
 from records.database import parse_url
@@ -46,6 +46,13 @@ class Settings(BaseModel):
         description="database of the log, the labels and the promotions; or postgresql://USER:PASSWORD@HOST/NAME",
     )
     log_predictions: bool = Field(False, description="log predictions with their 28x28 pixels")
+    challenger: str = Field(
+        "",
+        description="name of a served model whose answers are logged beside the champion's; unset: none",
+    )
+    challenger_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0, description="share of the clients whose requests for the champion the challenger answers"
+    )
     log_max_days: Annotated[float, Field(gt=0)] = Field(90, description="days after which predictions are deleted")
     log_max_rows: Count = Field(
         1_000_000, description="maximum number of logged pictures (1 kB each); the oldest are deleted first"
@@ -93,6 +100,13 @@ class Settings(BaseModel):
     def _usable_bucket(cls, value: str) -> str:
         if is_url(value):
             open_bucket(value)
+        return value
+
+    @field_validator("challenger")
+    @classmethod
+    def _logged_challenger(cls, value: str, info: ValidationInfo) -> str:
+        if value and not info.data.get("log_predictions"):
+            raise ValueError("its answers would be lost; set DIGITS_LOG_PREDICTIONS=true")
         return value
 
     @field_validator("rate_storage")

@@ -10,9 +10,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import sqlalchemy as sql
 
@@ -54,6 +55,15 @@ class Postgres:
         """End the server and every connection to it."""
         self.process.send_signal(signal.SIGINT)
         self.process.wait(30)
+
+    def kill(self) -> None:
+        """End the server and its processes at once, as a crash does."""
+        processes = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children()]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait(30)
+        psutil.wait_procs(processes[1:], 30)
 
     def new_database(self) -> str:
         """The URL of a new, empty database."""

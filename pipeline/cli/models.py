@@ -39,6 +39,22 @@ def rollback(reason: Reason = "", as_json: AsJson = False) -> None:
     promotion.rollback(reason, as_json)
 
 
+@app.command(epilog="Example: digits challenge 6")
+@in_project
+def challenge(
+    version: Annotated[str, typer.Argument(help="Number of a registered version; none ends the comparison.")],
+    as_json: AsJson = False,
+) -> None:
+    """Let services serve a version beside the champion, under the name challenger.
+
+    Services with DIGITS_CHALLENGER=challenger log its answers to the same requests, or give them to a share of the
+    clients. `digits monitor` compares both."""
+    use_model_folder()
+    from pipeline.registry import promotion
+
+    promotion.challenge(version, as_json)
+
+
 @app.command(epilog="Example: digits champions --json")
 @in_project
 def champions(as_json: AsJson = False) -> None:

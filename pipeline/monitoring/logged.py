@@ -105,5 +105,12 @@ def load_versions(dataset: str, answered: Iterable[Version]) -> dict[Version, Mo
     found = {}
     for name, number in sorted({*answered}):
         model = versions.find(registered, number)
-        found[name, number] = model if model is not None and model.name == name else None
+        known = model is not None and name in (model.name, versions.CHALLENGER)
+        found[name, number] = model if known else None
     return found
+
+
+def champion_number(dataset: str) -> str:
+    """The number of the champion's version; empty if there is none."""
+    champion = versions.by_alias(versions.registered_model(dataset), versions.CHAMPION)
+    return str(champion.version) if champion else ""

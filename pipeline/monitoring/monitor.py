@@ -19,8 +19,9 @@ from pipeline.evaluation.features import FEATURES, image_features
 from pipeline.evaluation.reference import REFERENCE_FILE, Reference, load_reference
 from pipeline.files import read_json, write_json, write_text
 from pipeline.monitoring import drift
+from pipeline.monitoring.challenger import compare_with_champion, describe_comparison
 from pipeline.monitoring.drift import References, Version, Window
-from pipeline.monitoring.logged import database_errors, load_versions, read_window
+from pipeline.monitoring.logged import champion_number, database_errors, load_versions, read_window
 from pipeline.params import Monitor, load_params
 from pipeline.paths import REPORTS
 from pipeline.reporting import charts
@@ -57,6 +58,7 @@ def main(hours: float | None = None) -> int:
             {"version": drift.title(version), "pictures": len(rows), "not_compared": missing.get(version)}
             for version, rows in window.by_version().items()
         ],
+        "comparisons": compare_with_champion(window, champion_number(name)),
     }
     plots = {drift.title(version): chart(version, references[version], window, features) for version in references}
     enough = [metric for metric in report["figures"] if metric["n"] >= metric["minimum"]]  # others vary by chance
@@ -72,6 +74,8 @@ def main(hours: float | None = None) -> int:
     for row in report["versions"]:
         if row["not_compared"]:
             say(f"  {row['pictures']:,} answers of {row['version']} are not compared: {row['not_compared']}")
+    for row in report["comparisons"]:
+        say(f"  {describe_comparison(row)}")
     for note in report["notes"]:
         say(f"  {note}")
     say("report: reports/monitor.html")

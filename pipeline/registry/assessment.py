@@ -1,6 +1,8 @@
 """The evidence for the promotion gate: a challenger and the champion answer the same images."""
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,9 @@ from pipeline.evaluation.statistics import Correct
 from pipeline.params import load_params
 from pipeline.paths import FEEDBACK
 from pipeline.registry import gate, versions
+from pipeline.tracking import open_database
 from recognition.model import Model
+from records import database
 
 
 def assess(model: str, challenger: Model, champion: str | None) -> gate.Decision:
@@ -42,6 +46,10 @@ def assess(model: str, challenger: Model, champion: str | None) -> gate.Decision
         return gate.Decision(False, reason)
     unseen = unseen_images(val, [challenger, old] if old else [challenger])
     evidence, old_evidence = collect(challenger, val, unseen), collect(old, val, unseen) if old else None
+    if old is not None and old_evidence is not None:
+        new_correct, old_correct = logged_answers(challenger, old)
+        evidence = replace(evidence, labelled=np.concatenate([evidence.labelled, new_correct]))
+        old_evidence = replace(old_evidence, labelled=np.concatenate([old_evidence.labelled, old_correct]))
     return gate.decide(evidence, old_evidence, dataset.bar(challenger.name), load_params().selection)
 
 
@@ -65,6 +73,27 @@ def unseen_images(val: Split, models: Sequence[Model]) -> NDArray[np.bool_]:
         elif model.card["data_digest"].get("val") != val.digest():
             unseen[:] = False
     return unseen
+
+
+def logged_answers(challenger: Model, champion: Model) -> tuple[Correct, Correct]:
+    """Which labelled pictures from the service both classified correctly there: bool (n,) each, for the same pictures.
+
+    Counted are pictures of `labels.npz` that both versions answered, one of them as a shadow or in a comparison,
+    before anybody labelled the picture: neither version can have been trained with it.
+    """
+    labels, path = {}, FEEDBACK / "labels.npz"
+    if path.exists():
+        with np.load(path, allow_pickle=False) as content:
+            if str(content["dataset"]) == challenger.card["dataset"]:
+                digests = (hashlib.sha256(image.tobytes()).hexdigest() for image in content["images"])
+                labels = dict(zip(digests, content["labels"].tolist(), strict=True))
+    answers: dict[str, tuple[int, int]] = {}
+    if labels:
+        versions_of_both = str(challenger.version), str(champion.version)
+        answers = database.answers_before_label(open_database(), challenger.card["dataset"], *versions_of_both)
+    correct = [[found == labels[digest] for found in pair] for digest, pair in answers.items() if digest in labels]
+    new, old = np.array(correct, bool).reshape(-1, 2).T
+    return new, old
 
 
 def collect(model: Model, val: Split, unseen: NDArray[np.bool_]) -> Evidence:

@@ -53,8 +53,14 @@ def export(model: str) -> None:
 
 
 def write(model: str, target: Path) -> None:
-    """Write the served versions of `model` to a local folder, and delete versions that are no longer needed."""
+    """Write the served versions of `model` to a local folder, and delete versions that are no longer needed.
+
+    A challenger that is not among them is served as well, under the name `challenger`.
+    """
     champion, models = versions.served(model)
+    challenger = versions.by_alias(model, versions.CHALLENGER)
+    if challenger is not None and str(challenger.version) not in {served.version for served in models.values()}:
+        models[versions.CHALLENGER] = versions.download(model, str(challenger.version))
     copied = [copy_version(served, target) for served in models.values()]
     entries = {
         name: {"folder": folder_name(served), "version": served.version, "digest": served.digest}

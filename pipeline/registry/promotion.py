@@ -1,4 +1,4 @@
-"""`digits promote`, `digits rollback` and `digits champions`: changes of the champion by hand, and its history.
+"""`digits promote`, `rollback`, `challenge` and `champions`: changes of the champion by hand, and its history.
 
 `python -m pipeline.registry.promotion` has the same commands.
 """
@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sql
 import typer
 
+from pipeline import tracking
 from pipeline.console import AsJson, PipelineError, run_app, say
 from pipeline.files import read_json
 from pipeline.params import load_params
@@ -64,6 +65,26 @@ def rollback(reason: str = "", as_json: AsJson = False) -> None:
     handover.export(model)
     text = f"from version {state.version} to {back.version} ({back.name}); a second rollback undoes this"
     report("rolled back", str(back.version), text, as_json, before=state.version, reason=reason, forced=False)
+
+
+def challenge(version: str, as_json: AsJson = False) -> None:
+    """Let services serve a version as `challenger`, beside the champion. `none` ends this."""
+    model = registered_model()
+    number = version if version.isdecimal() and versions.by_number(model, version) is not None else None
+    if number is None and version != "none":
+        raise PipelineError(f"the version is {version!r}, expected the number of a version of {model}, or none")
+    client = tracking.connect()
+    if number is not None:
+        versions.download(model, number)
+        client.set_registered_model_alias(model, versions.CHALLENGER, number)
+    elif versions.by_alias(model, versions.CHALLENGER) is not None:
+        client.delete_registered_model_alias(model, versions.CHALLENGER)
+    handover.export(model)
+    text = f"version {number}; services with DIGITS_CHALLENGER=challenger log its answers" if number else "none"
+    if as_json:
+        say(json.dumps({"challenger": number}))
+    else:
+        say(f"challenger: {text}")
 
 
 def report(event: str, version: str, text: str, as_json: bool, **details: Any) -> None:
@@ -164,6 +185,6 @@ def assess_winner(engine: sql.Engine, model: str, version: str | None) -> dict[s
 
 if __name__ == "__main__":
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    for name, command in (("promote", promote), ("rollback", rollback), ("champions", show)):
+    for name, command in (("promote", promote), ("rollback", rollback), ("challenge", challenge), ("champions", show)):
         app.command(name)(command)
     run_app(app)

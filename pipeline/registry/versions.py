@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
+CHALLENGER: Final = "challenger"  # also the name under which services serve it
 REPAIR: Final = "register again: dvc repro --single-item --force register package"
 
 

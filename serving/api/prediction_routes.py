@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable, Coroutine
 from enum import Enum
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -86,10 +87,10 @@ async def predict_pixels(request: Request) -> Response:
     models = state.models.current
     if len(body) <= SMALL_JSON:
         images, name = parse_pixels_body(body)
-        rows = await state.batcher.answer(models.choose(name), images)
+        rows = await state.batcher.answer(state.choose(request, models, name), images)
     else:
-        images, rows = await state.threads.run(_answer_body, body, models.choose)
-    headers = state.record(request, models.dataset, images, rows)
+        images, rows = await state.threads.run(_answer_body, body, partial(state.choose, request, models))
+    headers = state.record(request, models, images, rows)
     return JSONResponse({"results": identify(rows, request.state.request_id)}, headers=headers)
 
 
@@ -97,10 +98,10 @@ async def predict(request: Request, model: ModelName = "champion") -> Response:
     """Predict the digit in an image with one model."""
     state = state_of(request)
     models = state.models.current
-    chosen = models.choose(model)
+    chosen = state.choose(request, models, model)
     images = (await read_digit(request, state)).pixels[None]
     rows = answer(chosen, images)
-    headers = state.record(request, models.dataset, images, rows)
+    headers = state.record(request, models, images, rows)
     return JSONResponse({**rows[0], "request_id": request.state.request_id}, headers=headers)
 
 
@@ -110,7 +111,7 @@ async def compare(request: Request) -> Response:
     images = (await read_digit(request, state)).pixels[None]
     models = state.models.current
     rows = {name: answer(model, images) for name, model in models.by_name.items()}
-    headers = state.record(request, models.dataset, images, *rows.values())
+    headers = state.record(request, models, images, *rows.values())
     content = {
         "pixels": images[0].tolist(),
         "results": {name: answers[0] for name, answers in rows.items()},
@@ -127,7 +128,7 @@ async def predict_number(request: Request, model: ModelName = "champion") -> Res
     if not models.are_digits:
         message = f"the classes of {models.dataset} are not the ten digits, so it reads no numbers; ask /predict"
         raise RequestError(404, ErrorCode.NOT_DIGITS, message)
-    chosen = models.choose(model)
+    chosen = state.choose(request, models, model)
 
     def read_number(content: bytes) -> tuple[list[list[tuple[Box, Digit]]], NDArray[np.uint8], Rows]:
         with image_errors(), metrics.NUMBER_SECONDS.time():
@@ -139,7 +140,7 @@ async def predict_number(request: Request, model: ModelName = "champion") -> Res
 
     content = await read_image_file(request, state.settings.max_body_bytes)
     lines, images, rows = await state.threads.run(read_number, content)
-    headers = state.record(request, models.dataset, images, rows)
+    headers = state.record(request, models, images, rows)
     return JSONResponse({**answer_number(lines, rows), "request_id": request.state.request_id}, headers=headers)
 
 

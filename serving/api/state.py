@@ -3,13 +3,16 @@
 import gc
 import sys
 import time
+from typing import Any
 
 import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
 
+from recognition.model import Model
 from serving.inference.answering import Rows
 from serving.inference.batching import Batcher
+from serving.inference.challenger import Challenger
 from serving.inference.model_watcher import ModelWatcher, source_of
 from serving.inference.served_models import Models, ServedModels, load_packaged
 from serving.inference.worker_threads import WorkerThreads
@@ -34,6 +37,7 @@ class ServiceState:
         self.models = ServedModels()
         self.threads = WorkerThreads()
         self.batcher = Batcher()
+        self.challenger = Challenger(settings.challenger, settings.challenger_share)
         self.feedback = Feedback(self.ids)
         self.log: PredictionLog | None = None
 
@@ -66,7 +70,11 @@ class ServiceState:
         draining = self.settings.drain_file is not None and self.settings.drain_file.exists()
         return not draining and self.models.ready
 
-    def record(self, request: Request, dataset: str, images: NDArray[np.uint8], *answers: Rows) -> dict[str, str]:
+    def choose(self, request: Request, models: Models, name: Any) -> Model:
+        """The model for a request: by its name, or the champion, or for some clients the challenger."""
+        return self.challenger.choose(models, name, request.state.client)
+
+    def record(self, request: Request, models: Models, images: NDArray[np.uint8], *answers: Rows) -> dict[str, str]:
         """Logs each model's answers to `images`, uint8 (n, 28, 28). Returns headers for the response.
 
         A draft, which is a stroke that the user is still drawing, has the header `digits-draft` and is not logged.
@@ -74,9 +82,10 @@ class ServiceState:
         if self.log is None or not len(images) or "digits-draft" in request.headers:
             return {}
         latency = 1000 * (time.perf_counter() - request.state.started)
-        identity = request.state.request_id, dataset, request.scope["path"], request.state.client
+        identity = request.state.request_id, models.dataset, request.scope["path"], request.state.client
         stored = [[kept_fields(row) for row in rows] for rows in answers]
-        logged = self.log.record(Answered(*identity, time.time(), latency, images.tobytes(), stored))
+        shadow = self.challenger.shadow(models, [rows[0]["model"] for rows in answers])
+        logged = self.log.record(Answered(*identity, time.time(), latency, images.tobytes(), stored, shadow))
         return {"digits-logged": "pixels"} if logged else {}
 
 

@@ -7,15 +7,16 @@ import time
 from typing import Protocol
 
 from limits import RateLimitItemPerMinute, aio, storage, strategies
-from limits.errors import StorageError
 
 from serving.errors import ErrorCode, RequestError
 from serving.settings import Settings
 from serving.telemetry import metrics
 from serving.telemetry.json_logs import log
 
-REDIS_SECONDS = 0.08  # with the cancellation of the attempt, Redis delays a request by less than 0.1 s
-PAUSE_SECONDS = 1.0  # after a failure, Redis is not asked; requests of this time are not delayed at all
+REDIS_SECONDS = 0.08  # Redis delays a request by at most this time, and by less than 0.1 s with what belongs to it
+GRACE_TURNS = 3  # of the event loop after that time: a busy loop reads an answer later than it arrives
+OUTAGE_SECONDS = 1.0  # without any answer that are an outage; single late answers are due to a busy machine
+PAUSE_SECONDS = 1.0  # of an outage in which Redis is not asked, so that it delays no request at all
 CONNECTIONS = 64  # of a worker to Redis; further requests wait for one
 PREFIX = "digits"  # of the keys in Redis
 
@@ -47,45 +48,67 @@ class RedisRates:
     def __init__(self, rate: RateLimitItemPerMinute, url: str, refuse: bool, key: bytes) -> None:
         """`refuse`: answer 503 while Redis fails; else, requests are not limited then. `key`: of the hashes."""
         from redis.asyncio import BlockingConnectionPool
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
 
-        pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=REDIS_SECONDS)
+        patience = {"timeout": OUTAGE_SECONDS, "socket_timeout": OUTAGE_SECONDS, "retry": Retry(NoBackoff(), 0)}
+        pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, **patience)
         shared = aio.storage.RedisStorage(
             url,
-            wrap_exceptions=True,
             implementation="redispy",
             key_prefix=PREFIX,
             connection_pool=pool,  # type: ignore[arg-type]
         )
         self._limiter = aio.strategies.SlidingWindowCounterRateLimiter(shared)
         self._rate, self._refuse, self._key = rate, refuse, key
-        self._failing, self._resume_at = False, 0.0
+        self._failing, self._resume_at, self._answered_at = False, 0.0, time.monotonic()
+        self._waiting: set[asyncio.Task[float]] = set()
 
     async def seconds_to_wait(self, client: str) -> float:
         """See Rates. Raises RequestError 503 if Redis fails and requests are to be refused then."""
         if time.monotonic() >= self._resume_at:
-            name = hmac.digest(self._key, client.encode(), hashlib.sha256).hex()[:32]
-            try:
-                async with asyncio.timeout(REDIS_SECONDS):
-                    wait = await self._ask(name)
-                if self._failing:
-                    log.warning("Redis counts the rates again")
-                    self._failing = False
-                return wait
-            except (StorageError, OSError) as error:  # TimeoutError is an OSError
-                self._pause(error)
+            task = self._start(hmac.digest(self._key, client.encode(), hashlib.sha256).hex()[:32])
+            await asyncio.wait({task}, timeout=REDIS_SECONDS)
+            for _ in range(GRACE_TURNS):
+                if not task.done():
+                    await asyncio.sleep(0)
+            if task.done() and task.exception() is None:
+                return task.result()
+            metrics.RATE_FAILURES.inc()
+            if not task.done() and time.monotonic() - self._answered_at > OUTAGE_SECONDS:
+                self._pause(TimeoutError(f"no answer within {OUTAGE_SECONDS:g} s"))
         if self._refuse:
             message = "requests cannot be counted now and are refused; try again in a second"
             raise RequestError(503, ErrorCode.RATES_UNAVAILABLE, message, {"retry-after": "1"})
         return 0
+
+    def _start(self, name: str) -> asyncio.Task[float]:
+        """Asks Redis. A late answer still counts the request, and keeps its connection."""
+        task = asyncio.create_task(self._ask(name))
+        self._waiting.add(task)
+        task.add_done_callback(self._note)
+        return task
 
     async def _ask(self, name: str) -> float:
         if await self._limiter.hit(self._rate, name):
             return 0
         return max((await self._limiter.get_window_stats(self._rate, name)).reset_time - time.time(), 1)
 
-    def _pause(self, error: Exception) -> None:
-        """Logs the start of an outage once, without the URL and its password."""
-        metrics.RATE_FAILURES.inc()
+    def _note(self, task: asyncio.Task[float]) -> None:
+        """Notes that Redis has answered or failed."""
+        self._waiting.discard(task)
+        if task.cancelled():
+            return
+        if error := task.exception():
+            self._pause(error)
+            return
+        self._answered_at = time.monotonic()
+        if self._failing:
+            log.warning("Redis counts the rates again")
+            self._failing, self._resume_at = False, 0.0
+
+    def _pause(self, error: BaseException) -> None:
+        """Begins a pause. Logs the start of an outage once, without the URL and its password."""
         self._resume_at = time.monotonic() + PAUSE_SECONDS
         if not self._failing:
             policy = "refused" if self._refuse else "not limited"

@@ -55,6 +55,7 @@ RATE_FAILURES = Counter("digits_rate_failures", "Attempts to count a request in 
 LOG_WRITTEN = Counter("digits_log_pictures", "Pictures whose answers were written to the prediction log")
 LOG_LOST = Counter("digits_log_lost_pictures", "Pictures whose answers could not be logged", ["reason"])
 LOST_FULL, LOST_REFUSED = LOG_LOST.labels("full"), LOG_LOST.labels("refused")  # created now, so that they show 0
+SHADOW_FAILURES = Counter("digits_shadow_failures", "Requests that the challenger could not answer for the log")
 LOG_FAILURES = Counter("digits_log_failures", "Attempts to use the prediction log's database that failed")
 LOG_WAITING = Gauge("digits_log_waiting_pictures", "Pictures that wait to be logged", multiprocess_mode="livesum")
 

@@ -1,13 +1,15 @@
 """Two instances of the service behind nginx are restarted one after the other under load: no prediction is lost."""
 
 import asyncio
+import itertools
 import signal
 import ssl
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,7 +19,7 @@ from pipeline.deployment import bento_server
 from pipeline.files import read_json
 from tests.conftest import Project
 from tests.deploy.conftest import StartProxy
-from tests.deploy.proxy import picture, pixels
+from tests.deploy.proxy import Proxy, picture, pixels
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
@@ -42,21 +44,26 @@ UNLIMITED = {
 class Restartable:
     """An instance of the service that starts on the same port again."""
 
-    def __init__(self, project: Project, folder: Path, number: int) -> None:
+    def __init__(self, project: Project, folder: Path, number: int, environment: Mapping[str, str]) -> None:
         self.port = bento_server.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.drain_file = folder / f"drain-{number}"
         self._project, self._log = project, folder / f"service-{number}.log"
         self._tag = read_json(project.folder / "reports" / "bento.json")["bento"]
+        self._environment = {
+            "DIGITS_DRAIN_FILE": str(self.drain_file),
+            "DIGITS_LOG_LEVEL": "warning",
+            "DIGITS_MODEL_CACHE": str(folder / f"cache-{number}"),
+            **environment,
+        }
         self.start()
 
     def start(self) -> None:
         """Starts the service and waits until it is ready."""
         self.drain_file.unlink(missing_ok=True)
-        environment = {"DIGITS_DRAIN_FILE": str(self.drain_file), "DIGITS_LOG_LEVEL": "warning"}
         home = self._project.folder / ".bentoml"
         with self._log.open("ab") as log:
-            self._server = bento_server.start(self._tag, "127.0.0.1", self.port, log, environment, home)
+            self._server = bento_server.start(self._tag, "127.0.0.1", self.port, log, self._environment, home)
         bento_server.wait_until_ready(self._server, self.url)
 
     def stop(self) -> None:
@@ -77,21 +84,28 @@ class Restartable:
 
 
 @contextmanager
-def restartable(project: Project, folder: Path, count: int) -> Iterator[list[Restartable]]:
-    """Instances of the project's Bento on free ports."""
+def restartable(project: Project, folder: Path, count: int, **environment: str) -> Iterator[list[Restartable]]:
+    """Instances of the project's Bento on free ports, with these settings."""
     with ExitStack() as stack:
         instances = []
         for number in range(count):
-            instances.append(Restartable(project, folder, number))
+            instances.append(Restartable(project, folder, number, environment))
             stack.callback(instances[-1].kill)
         yield instances
 
 
-async def predict_until(done: asyncio.Event, url: str, certificate: Path) -> Counter[str]:
-    """Asks for predictions over CONNECTIONS connections until `done`; counts of the statuses and failures."""
+async def predict_until(
+    done: asyncio.Event, url: str, certificate: Path, connections: int = CONNECTIONS, logged: set[str] | None = None
+) -> Counter[str]:
+    """Asks for predictions over several connections until `done`; counts of the statuses and failures.
+
+    The header X-Test has another value in each request. `logged` gets the ids of the requests that were queued for the
+    prediction log.
+    """
     seen: Counter[str] = Counter()
+    numbers = itertools.count()
     context = ssl.create_default_context(cafile=str(certificate))
-    connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context)
+    connector = aiohttp.TCPConnector(limit=connections, ssl=context)
     timeout = aiohttp.ClientTimeout(total=STOP_SECONDS)
 
     async def one(session: aiohttp.ClientSession, number: int) -> None:
@@ -99,15 +113,33 @@ async def predict_until(done: asyncio.Event, url: str, certificate: Path) -> Cou
             path, body, headers = REQUESTS[number % len(REQUESTS)]
             number += 1
             try:
-                async with session.post(url + path, data=body, headers=headers) as answer:
+                own = headers | {"x-test": f"client-{next(numbers)}"}
+                async with session.post(url + path, data=body, headers=own) as answer:
                     await answer.read()
                     seen[str(answer.status)] += 1
+                    if logged is not None and "digits-logged" in answer.headers:
+                        logged.add(answer.headers["x-request-id"])
             except (aiohttp.ClientError, TimeoutError) as error:
                 seen[f"lost: {error!r}"] += 1
 
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        await asyncio.gather(*(one(session, number) for number in range(CONNECTIONS)))
+        await asyncio.gather(*(one(session, number) for number in range(connections)))
     return seen
+
+
+def under_load(proxy: Proxy, work: Callable[[], None], **options: Any) -> Counter[str]:
+    """Does the work while predictions are asked for; counts of their statuses and failures. See predict_until."""
+
+    async def run() -> Counter[str]:
+        done = asyncio.Event()
+        load = asyncio.create_task(predict_until(done, proxy.url, proxy.certificate, **options))
+        try:
+            await asyncio.to_thread(work)
+        finally:
+            done.set()
+        return await load
+
+    return asyncio.run(run())
 
 
 def test_a_rolling_restart_under_load_loses_no_prediction(
@@ -123,16 +155,7 @@ def test_a_rolling_restart_under_load_loses_no_prediction(
                 each.start()
             time.sleep(SETTLE_SECONDS)
 
-        async def restart_under_load() -> Counter[str]:
-            done = asyncio.Event()
-            load = asyncio.create_task(predict_until(done, proxy.url, proxy.certificate))
-            try:
-                await asyncio.to_thread(restart_all)
-            finally:
-                done.set()
-            return await load
-
-        seen = asyncio.run(restart_under_load())
+        seen = under_load(proxy, restart_all)
         log = (tmp_path / "error.log").read_text()
         problems = [line for line in log.splitlines() if "[error]" in line]
         assert set(seen) == {"200"}, "\n".join([str(seen), *problems[-20:]])

@@ -19,6 +19,8 @@ WRONG = {
     "model_dir": "s4://bucket/served",
     "database_url": "mysql://db/digits",
     "log_predictions": "perhaps",
+    "challenger": "mlp",
+    "challenger_share": "1.5",
     "log_max_days": "0",
     "log_max_rows": "many",
     "hash_key": "short",

@@ -109,6 +109,7 @@ def deployed(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     }
     monkeypatch.setattr(logged.tracking, "connect", lambda: None)
     monkeypatch.setattr(logged.versions, "find", lambda registered, number: versions.get(number))
+    monkeypatch.setattr(logged.versions, "by_alias", lambda registered, alias: SimpleNamespace(version="1"))
     monkeypatch.setattr(monitor, "log_report", lambda report, plots: None)
     monkeypatch.setattr(monitor, "image_rules", lambda *arguments, **options: [])  # drawn digits violate MNIST's
     monkeypatch.setattr(monitor, "check", lambda frame, rules: [])

@@ -1,17 +1,23 @@
 """The evidence for the gate: which validation images count, and the versions of one model file."""
 
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sql
 
 from pipeline.console import PipelineError
 from pipeline.data.splits import Split, hash_fractions, save_split
+from pipeline.files import replacing
 from pipeline.registry import assessment, gate, versions
 from pipeline.registry.assessment import unseen_images
 from recognition.model import Model
+from records import database
 from tests.pipeline.evaluation.test_model_selection import LARGE, NONE, POLICY, ROBUST, SMALL, Evidence, errors
 
 MODEL = "mnist-classifier"
@@ -233,3 +239,36 @@ def test_the_content_digest_covers_what_decides_answers_and_nothing_else() -> No
         {"classes": ["0", "2"]}, {"threshold": 0.51}, {"not_a_digit": {"bias": 1.1}}, {"digest": "b" * 64}
     ]  # fmt: skip
     assert len({version(**{**base, **change}).content_digest for change in changes} | {first.content_digest}) == 5
+
+
+def test_logged_answers_to_pictures_that_were_labelled_later_count(
+    workspace: Path, engine: sql.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    images = np.arange(5, dtype=np.uint8)[:, None, None].repeat(28, 1).repeat(28, 2)
+
+    def log(number: int, answers: dict[str, int], labelled: datetime) -> None:
+        place = {"request_id": f"r{number}", "position": 0, "time": now}
+        pixels = images[number].tobytes()
+        row = {**place, "dataset": "mnist", "digest": hashlib.sha256(pixels).hexdigest(), "pixels": pixels}
+        shared = {"route": "shadow", "confidence": 0.9, "uncertain": False, "latency_ms": 1.0, "client": "c"}
+        with engine.begin() as connection:
+            connection.execute(database.pictures.insert().values(row))
+            for version, prediction in answers.items():
+                answer = {**place, **shared, "model": f"m{version}", "version": version, "prediction": prediction}
+                connection.execute(database.predictions.insert().values(answer))
+            label = {"request_id": f"r{number}", "position": 0, "time": labelled, "label": 7, "client": "c"}
+            connection.execute(database.labels.insert().values(label))
+
+    later = now + timedelta(seconds=5)
+    log(0, {"5": 7, "3": 7}, later)
+    log(1, {"5": 7, "3": 1}, later)
+    log(2, {"5": 2, "3": 7, "1": 7}, later)
+    log(3, {"5": 7}, later)  # the champion did not answer it
+    log(4, {"5": 7, "3": 1}, now - timedelta(seconds=5))  # a version may have been trained with it
+    challenger, champion = (replace(version(), version=number) for number in ("5", "3"))
+    assert [len(found) for found in assessment.logged_answers(challenger, champion)] == [0, 0]  # no label is accepted
+    with replacing(assessment.FEEDBACK / "labels.npz") as file:
+        np.savez(file, images=images, labels=np.full(5, 7, np.uint8), dataset=np.array("mnist"))
+    new, old = assessment.logged_answers(challenger, champion)
+    assert sorted(zip(new.tolist(), old.tolist(), strict=True)) == [(False, True), (True, False), (True, True)]

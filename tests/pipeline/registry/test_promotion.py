@@ -447,3 +447,19 @@ def test_a_bucket_that_is_gone_is_one_line_and_the_promotion_stays(make_version,
     s3.start()
     handover.export(MODEL)
     assert read_json(s3.folder / s3.bucket / "served" / "current.json")["models"]["cnn"]["version"] == "1"
+
+
+def test_a_challenger_is_served_beside_the_champion_until_it_ends(make_version, stores: Path) -> None:
+    promote(make_version("cnn"))
+    make_version("cnn")  # the gate has not decided yet
+    promotion.challenge("2")
+    served = read_json(stores / "current.json")
+    assert {name: entry["version"] for name, entry in served["models"].items()} == {"cnn": "1", "challenger": "2"}
+    assert served["champion"] == "cnn" and (stores / served["models"]["challenger"]["folder"]).is_dir()
+    promotion.challenge("1")
+    assert set(read_json(stores / "current.json")["models"]) == {"cnn"}, "the champion challenges itself"
+    promotion.challenge("2")
+    promotion.challenge("none")
+    assert set(read_json(stores / "current.json")["models"]) == {"cnn"}
+    with pytest.raises(PipelineError, match="the version is '9', expected the number"):
+        promotion.challenge("9")
