@@ -23,6 +23,7 @@ from pipeline.files import read_json
 from tests.conftest import REPOSITORY, Project, serve
 from tests.deploy.proxy import source
 from tests.postgres import postgres, postgres_url
+from tests.s3 import S3
 from tests.test_repository import pins
 
 __all__ = ["postgres", "postgres_url"]  # fixtures
@@ -153,9 +154,9 @@ def running_mlflow(postgres_url: str, artifacts: str, folder: Path, **environmen
 
 
 @pytest.fixture
-def mlflow_server(postgres_url: str, tmp_path: Path) -> Iterator[str]:
-    """The URL of a server with its artifacts in a folder."""
-    with running_mlflow(postgres_url, str(tmp_path / "artifacts"), tmp_path) as url:
+def mlflow_server(postgres_url: str, s3: S3, tmp_path: Path) -> Iterator[str]:
+    """The URL of a server with its artifacts in a bucket, as of a deployment on several machines."""
+    with running_mlflow(postgres_url, f"{s3.url}/mlflow", tmp_path) as url:
         yield url
 
 
@@ -172,7 +173,7 @@ def without_stores(project: Project, folder: Path) -> Project:
 
 @pytest.mark.slow
 def test_the_pipeline_registers_into_it_and_the_service_is_packaged_from_it(
-    project: Project, mlflow_server: str, postgres_url: str, tmp_path: Path
+    project: Project, mlflow_server: str, postgres_url: str, s3: S3, tmp_path: Path
 ) -> None:
     elsewhere = without_stores(project, tmp_path / "project")
     copy = elsewhere.folder
@@ -189,7 +190,7 @@ def test_the_pipeline_registers_into_it_and_the_service_is_packaged_from_it(
     engine.dispose()
     assert {name for name, _, _ in versions} == {"optdigits-classifier"} and len(versions) == 2
     assert aliases == {"champion", "mlp", "cnn"}
-    kept = {path.name for path in (tmp_path / "artifacts").rglob("*") if path.is_file()}
+    kept = {path.name for path in (s3.folder / s3.bucket / "mlflow").rglob("*") if path.is_file()}
     assert {"model.tflite", "model.json", "known_digits.npz", "comparison.html"} <= kept
 
     packaged = read_json(copy / "reports" / "bento.json")
