@@ -22,7 +22,8 @@ METHODS = ["POST", "PUT", "PATCH", "DELETE"]
 
 
 async def name_client(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the client's identity."""
+    """Reads the body and answers with the client's identity."""
+    await Request(scope, receive).body()
     await PlainTextResponse(getattr(Request(scope).state, "client", "nobody"))(scope, receive, send)
 
 

@@ -46,6 +46,8 @@ def test_without_keys_none_is_required() -> None:
         (line("ann", "k")[:-2], "line 1"),
         (line("ann", "k").upper(), "line 1"),
         (line("a" * 61, "k"), "line 1"),
+        (line("b\u00f6b", "k"), "line 1"),
+        (line("ann", "k").replace(" ", ""), "line 1"),
         (line("ann", "k") + line("bob", ""), "line 2: this is the SHA-256 of an empty key"),
     ],
 )

@@ -73,6 +73,13 @@ def test_a_wrong_environment_is_one_line_without_secrets(monkeypatch: pytest.Mon
     assert origins.startswith("DIGITS_ALLOW_ORIGINS is 'example.org': value error, expected origins like")
 
 
+@pytest.mark.parametrize(("field", "length"), [("api_key", 8), ("hash_key", 16)])
+def test_secrets_have_a_minimum_length(field: str, length: int) -> None:
+    Settings.model_validate({field: "x" * length})
+    with pytest.raises(ValueError, match=f"at least {length}"):
+        Settings.model_validate({field: "x" * (length - 1)})
+
+
 @pytest.mark.parametrize(
     ("hosts", "wrong"),
     [

@@ -96,10 +96,11 @@ def test_every_version_is_compared_with_its_own_reference(digits: Digits) -> Non
 
 def test_a_feature_that_is_constant_in_training_has_a_minimum_deviation() -> None:
     training, current = (pd.DataFrame({name: np.full(10, value) for name in FEATURES}) for value in (1.0, 1.5))
-    found = {metric.name: metric for metric in drift.compare_features("cnn.v1", training, current, SETTINGS)[::2]}
+    metrics = drift.compare_features("cnn.v1", training, current, SETTINGS)
+    assert [metric.name for metric in metrics] == [f"{name}.cnn.v1" for name in FEATURES for _ in range(2)]
+    found = {metric.name: metric for metric in metrics[::2]}
     assert found["off_centre.cnn.v1"].effect == pytest.approx(2)  # 0.5 pixels, 0.25 at least
     assert found["spread.cnn.v1"].effect == pytest.approx(5e8)
-    assert found.keys() == {f"{name}.cnn.v1" for name in FEATURES}
 
 
 def test_each_metric_of_the_answers_has_its_own_limits() -> None:
@@ -324,12 +325,13 @@ def test_the_most_unusual_pictures_come_first(digits: Digits) -> None:
 
 def test_the_distance_is_in_standard_deviations_of_the_training_images() -> None:
     spread, off_centre = [0.4, 0.1, -0.25, 0.1, 9.0, 0.15], [0.0, 0.8, 0.0, 0.0, 9.0, 0.0]
-    features = pd.DataFrame({"spread": spread, "off_centre": off_centre})
-    training = pd.DataFrame({"spread": [0.0, 0.2], "off_centre": [0.0, 0.0]})  # deviations 0.1 and, at least, 0.25
+    grey = [1, 1, 1, 1, 9, 1 + 1e-10]
+    features = pd.DataFrame({"spread": spread, "off_centre": off_centre, "grey": grey})
+    training = pd.DataFrame({"spread": [0.0, 0.2], "off_centre": [0.0, 0.0], "grey": [1.0, 1.0]})
     nothing = np.zeros(0, np.uint8)
     references = {("cnn", "1"): Reference(training, "", nothing, nothing, np.zeros(0, np.float32), np.zeros(0, bool))}
     images = np.arange(6, dtype=np.uint8)[:, None, None] * np.ones((1, 28, 28), np.uint8)
     rows = [predictions("cnn", "1", [0, 1, 2, 3, 5], [0] * 5), predictions("old", "9", [4], [0])]
     window = Window(images, np.full(6, -1), pd.concat(rows))
-    # Squared distances 9, 10.24, 12.25, 0, none, 0.25
+    # Deviations 0.1 and, at least, 0.25 and 1e-9: squared distances 9, 10.24, 12.25, 0, none, 0.26
     assert drift.most_unusual(references, window, features, 9) == [2, 1, 0, 5, 3]
