@@ -132,7 +132,12 @@ def install(requirements: Path, packages: Path, wheels_only: bool = True) -> Non
     if shutil.which(uv[0]) is None or subprocess.run(uv, capture_output=True).returncode != 0:
         shutil.rmtree(packages, ignore_errors=True)
         run(pip, "cannot install the packages of the image")
-    shutil.rmtree(packages / "bin")  # scripts with the path of this machine's Python
+    programs = packages / "bin"
+    for path in programs.iterdir():
+        if path.read_bytes().startswith(b"#!"):  # a script with the path of this machine's Python
+            path.unlink()
+    if not any(programs.iterdir()):
+        programs.rmdir()
 
 
 def run(command: list[str], failure: str) -> None:
