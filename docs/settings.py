@@ -20,10 +20,7 @@ OTHER_VARIABLES = {  # read by the pipeline or by libraries: default, meaning
     "CUDA_VISIBLE_DEVICES": ("", "GPUs that training may use; -1: none, train on the CPU (read by TensorFlow)"),
     "DIGITS_PROCESSES": ("", "trainings or batch parts at a time on this machine; unset: as many as its cores allow"),
     "RAY_ADDRESS": ("", "Ray cluster that runs trainings and batch predictions, as host:port; unset: this machine"),
-    "AWS_ENDPOINT_URL": (
-        "",
-        "address of the S3 server for `s3://`; unset: Amazon's (read by botocore)",
-    ),
+    "AWS_ENDPOINT_URL": ("", "address of the S3 server for `s3://`; unset: Amazon's (read by botocore)"),
     "DIGITS_NO_FALLBACK": ("", "if set, unreachable mirrors are an error, as with `data.fallback: null`"),
     "VERSION": ("", "`make promote`: version to promote"),
     "REASON": ("", "`make promote`, `make rollback`: reason, recorded in the promotion history"),

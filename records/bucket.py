@@ -5,7 +5,7 @@ from typing import Any, Final
 CURRENT: Final = "current.json"  # names the served models; written last, in one request
 # Few and short attempts: the caller tries again, and nothing waits for it
 OPTIONS: Final[dict[str, dict[str, Any]]] = {
-    "s3": {"config_kwargs": {"connect_timeout": 2, "read_timeout": 3, "retries": {"total_max_attempts": 2}}}
+    "s3": {"config_kwargs": {"connect_timeout": 2, "read_timeout": 10, "retries": {"total_max_attempts": 2}}}
 }
 
 

@@ -98,12 +98,12 @@ def test_restoring_a_damaged_backup_changes_nothing(stores: Path, tmp_path: Path
 def test_the_documented_commands_save_and_restore_postgresql(
     postgres: Postgres, postgres_url: str, tmp_path: Path
 ) -> None:
-    dump, restore = re.findall(r"^(pg_(?:dump|restore) .*)$", GUIDE, re.MULTILINE)
+    dump, restore = re.findall(r"^(pg_(?:dump|restore) .*digits\.dump.*)$", GUIDE, re.MULTILINE)
     engine = sql.create_engine(database.parse_url(postgres_url), poolclass=sql.NullPool)
     database.migrate(engine)
     database.shared_secret(engine, "hash_key", "first")
     environment = {**os.environ, "PATH": f"{installed()}:{os.environ['PATH']}"}
-    environment["URL"] = postgres_url.replace("+psycopg", "")
+    environment["DIGITS_URL"] = postgres_url.replace("+psycopg", "")
     subprocess.run(dump, shell=True, cwd=tmp_path, env=environment, check=True)
     with engine.begin() as connection:
         connection.execute(database.secrets.update().values(value="second"))

@@ -52,7 +52,7 @@ def test_calls_of_a_killed_node_run_again_and_every_result_comes_once(cluster: C
 
 def test_an_error_for_the_user_arrives_as_it_is(cluster: Cluster, tmp_path: Path) -> None:
     command = "list(parallel.run(fail, [(1,)], ('picture ',)))"
-    said, _ = start(tmp_path, command, subprocess.STDOUT, RAY_ADDRESS=cluster.address).communicate(timeout=300)
+    said, _ = start(tmp_path, command, RAY_ADDRESS=cluster.address).communicate(timeout=300)
     assert said.splitlines()[-1] == "pipeline.console.PipelineError: picture 1 cannot be used"
 
 
@@ -71,7 +71,7 @@ def popen(project: Project, *command: str, **environment: str) -> subprocess.Pop
         cwd=project.folder,
         env=project.environment(**environment),
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # Ray reports the death of nodes there
+        stderr=subprocess.STDOUT,
         text=True,
     )
 

@@ -94,8 +94,8 @@ def test_an_impossible_number_of_processes_is_an_error(setting: str, monkeypatch
         list(parallel.run(describe, [(1,)], ("",)))
 
 
-def start(folder: Path, command: str, stderr: int = subprocess.DEVNULL, **environment: str) -> subprocess.Popen[str]:
-    """A process that uses `parallel.run`. Ray reports the death of nodes on standard error."""
+def start(folder: Path, command: str, **environment: str) -> subprocess.Popen[str]:
+    """A process that uses `parallel.run`."""
     script = folder / "driver.py"
     script.write_text(
         "from pathlib import Path\n"
@@ -108,7 +108,7 @@ def start(folder: Path, command: str, stderr: int = subprocess.DEVNULL, **enviro
         cwd=REPOSITORY,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
         stdout=subprocess.PIPE,
-        stderr=stderr,
+        stderr=subprocess.STDOUT,
         text=True,
     )
 
