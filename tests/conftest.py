@@ -40,7 +40,7 @@ LONGEST += [
     "test_container.py",
     "test_page_views.py",
 ]
-LONGEST += ["test_containerize.py"]
+LONGEST += ["test_containerize.py", "test_ray.py"]
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 

@@ -23,7 +23,7 @@ from records.database import HEAD
 from tests.conftest import REPOSITORY
 
 COMMANDS = {
-    "serve", "ask", "predict", "import", "promote", "rollback", "champions", "report", "mlflow", "sweep", "references",
+    "serve", "ask", "predict", "import", "promote", "rollback", "champions", "report", "mlflow", "sweep", "seeds", "references",
     "monitor", "feedback", "review", "erase", "migrate", "backup",
 }  # fmt: skip
 DIGITS = str(Path(sys.executable).with_name("digits"))

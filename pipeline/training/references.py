@@ -89,8 +89,9 @@ def train_missing(
 
     Adds their results to `rows`, and writes both files after each model.
     """
-    title, (test_images, test_labels) = load_dataset(dataset).title, read_raw("test")
-    shared = (params, dataset, quick, tracking.git_commit(), *read_raw("train"), test_images, test_labels)
+    title, classes = load_dataset(dataset).title, len(load_dataset(dataset).classes)
+    test_images, test_labels = read_raw("test")
+    shared = (params, dataset, classes, quick, tracking.git_commit(), *read_raw("train"), test_images, test_labels)
     progress = parallel.Progress("references", [title, quick, {name: chosen[name].model_dump() for name in chosen}])
     calls = [(name, chosen[name]) for name in chosen if name not in progress.results]
     threads = max((settings.threads for _, settings in calls), default=1)
@@ -136,6 +137,7 @@ def own_row(name: str) -> Row | None:
 def train(
     params: Params,
     dataset: str,
+    classes: int,
     quick: bool,
     commit: str,
     images: NDArray[np.uint8],
@@ -163,7 +165,7 @@ def train(
     with tracking.run(dataset, name, tags, note):
         mlflow.log_params(tracking.flatten(settings.model_dump()))
         with measured_seconds() as seconds:
-            network, _ = fit(name, settings, len(load_dataset(dataset).classes), training, val)
+            network, _ = fit(name, settings, classes, training, val)
         litert, _ = export(with_probabilities(network, 1.0), val, params.export)
         predictions = Classifier(litert).probabilities(test_images).argmax(axis=1)
         accuracy = float(np.mean(predictions == test_labels))

@@ -43,7 +43,8 @@ def main(name: str, count: int, as_json: bool) -> None:
         progress = parallel.Progress(f"seeds-{name}", [settings.model_dump(), train.digest()])
         rows: dict[str, Row] = progress.results
         calls = [(seed,) for seed in chosen if str(seed) not in rows]
-        shared = (name, settings, params.export, tracking.git_commit(), train, tune, val)
+        classes = len(load_dataset(train.dataset).classes)
+        shared = (name, settings, classes, params.export, tracking.git_commit(), train, tune, val)
         for (seed,), row in parallel.run(train_seed, calls, shared, settings.threads, at_most=len(calls)):
             progress.add(str(seed), row)
             say(f"{name} with seed {seed}: {row['accuracy']:.2%} of {len(val.labels):,} validation images correct")
@@ -56,7 +57,15 @@ def main(name: str, count: int, as_json: bool) -> None:
 
 
 def train_seed(
-    name: str, settings: Model, limits: Export, commit: str, train: Split, tune: Split, val: Split, seed: int
+    name: str,
+    settings: Model,
+    classes: int,
+    limits: Export,
+    commit: str,
+    train: Split,
+    tune: Split,
+    val: Split,
+    seed: int,
 ) -> Row:
     """Train with one seed as a run in MLflow. Returns the accuracy on `val` and the costs."""
     import mlflow
@@ -69,7 +78,7 @@ def train_seed(
     with tracking.run(train.dataset, f"{name}-seed-{seed}", tags, note):
         mlflow.log_params(tracking.flatten(settings.model_dump()))
         with measured_seconds() as seconds:
-            network, _ = fit(name, settings, len(load_dataset(train.dataset).classes), train, tune)
+            network, _ = fit(name, settings, classes, train, tune)
         litert, _ = export(with_probabilities(network, 1.0), tune, limits)  # a temperature changes no prediction
         predictions = Classifier(litert).probabilities(val.images).argmax(axis=1)
         accuracy = float(np.mean(predictions == val.labels))

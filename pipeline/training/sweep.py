@@ -53,7 +53,8 @@ def main() -> None:
     parallel.require_shared("MLFLOW_TRACKING_URI", tracking.tracking_uri())
     study = open_study(params, train.dataset)
     parent = parent_run(study, train.dataset, params)
-    shared = (params.sweep.model, parent, tracking.git_commit(), train, val)
+    classes = len(load_dataset(train.dataset).classes)
+    shared = (params.sweep.model, classes, parent, tracking.git_commit(), train, val)
     threads = params.models[params.sweep.model].threads
     while (left := params.sweep.trials - len(trials(study, *FINISHED))) > 0:
         repeat_orphans(study)
@@ -159,7 +160,7 @@ def repeat_orphans(study: optuna.Study) -> None:
 
 
 def run_trial(
-    name: str, parent: str, commit: str, train: Split, val: Split, trial: Trial, settings: Settings
+    name: str, classes: int, parent: str, commit: str, train: Split, val: Split, trial: Trial, settings: Settings
 ) -> float | None:
     """Train with the settings of `trial` as a nested run. Returns the validation accuracy; None for a pruned trial."""
     import mlflow
@@ -183,7 +184,7 @@ def run_trial(
     with tracking.run(train.dataset, f"trial-{trial.number}", tags, note), suppress(optuna.TrialPruned):
         mlflow.log_params(tracking.flatten(settings))
         try:
-            _, history = fit(name, model, len(load_dataset(train.dataset).classes), train, val, [Prune()])
+            _, history = fit(name, model, classes, train, val, [Prune()])
         except PipelineError:  # another attempt would end in the same way
             trial.study.tell(trial.number, state=TrialState.FAIL)
             raise
