@@ -1,6 +1,6 @@
 """Throughput on Ray and in plain processes, and the memory of a batch prediction.
 
-    python -m benchmarks.scaling [--rounds 3] [--memory models/mlp/model.tflite]
+    python -m benchmarks.scaling [--rounds 3] [--model models/mlp/model.tflite] [--memory]
 
 Batch prediction (parts of 256 pictures of 160x160 pixels) and trainings (a small MLP) run with one and two workers: in
 plain processes that share nothing, and as Ray tasks on as many nodes with one CPU. The rounds alternate between both,
@@ -36,7 +36,6 @@ from pipeline.params import load_params
 from pipeline.training import parallel
 
 MIN_SHARE = 0.9  # of the throughput of plain processes that Ray must keep
-PARTS, TRAININGS = 24, 12
 Interval = tuple[float, float]  # start and end of a call, seconds since the epoch
 
 
@@ -130,6 +129,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", type=Path, default=Path("models/mlp/model.tflite"))
+    parser.add_argument("--parts", type=int, default=24, help="parts of a batch prediction in each measurement")
+    parser.add_argument("--trainings", type=int, default=12, help="trainings in each measurement")
     parser.add_argument("--memory", action="store_true", help="measure the memory instead of the throughput")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -138,10 +139,10 @@ def main() -> int:
             for rows in (100_000, 1_000_000):
                 print(f"{rows:,} rows: {memory(options.model, rows, Path(folder)):,.0f} MB", flush=True)
             return 0
-        return compare(options.model, options.rounds)
+        return compare(options.model, options.rounds, options.parts, options.trainings)
 
 
-def compare(model: Path, rounds: int) -> int:
+def compare(model: Path, rounds: int, parts: int, trainings: int) -> int:
     """Print the table. Returns 1 if Ray keeps less than MIN_SHARE of a rate."""
     from pipeline import tracking
 
@@ -150,8 +151,8 @@ def compare(model: Path, rounds: int) -> int:
     part = Rows(0, pa.array([png(image) for image in images[:PART_SIZE]]))
     schema = pa.schema([pa.field("row", pa.int64()), *COLUMNS])
     kinds: list[tuple[str, Callable[..., Interval], tuple[Any, ...], list[Any]]] = [
-        ("parts of 256 pictures", timed_part, (Portable(load_file(model)), schema), [("", part)] * PARTS),
-        ("trainings", timed_training, (Split("optdigits", images, labels),), [(seed,) for seed in range(TRAININGS)]),
+        ("parts of 256 pictures", timed_part, (Portable(load_file(model)), schema), [("", part)] * parts),
+        ("trainings", timed_training, (Split("optdigits", images, labels),), [(seed,) for seed in range(trainings)]),
     ]
     worst = 1.0
     print("| work | workers | plain processes, per s | Ray, per s | share |\n|---|---|---|---|---|")

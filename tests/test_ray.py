@@ -105,9 +105,9 @@ def searching(project: Project, tmp_path: Path) -> Project:
     made = project.copy(tmp_path / "project")
 
     def edit(params: dict[str, Any]) -> None:
-        params["models"]["mlp"] |= {"threads": 1, "minimum_steps": 0, "batch_size": 8}
+        params["models"]["mlp"] |= {"threads": 1, "minimum_steps": 0, "batch_size": 16}
         ranges = {"optimizer.learning_rate": {"low": 0.001, "high": 0.01}}
-        params["sweep"] |= {"model": "mlp", "trials": 4, "epochs": 12, "ranges": ranges}
+        params["sweep"] |= {"model": "mlp", "trials": 4, "epochs": 8, "ranges": ranges}
 
     made.change(edit)
     return made
@@ -154,7 +154,7 @@ def test_a_sweep_finishes_every_trial_once_though_a_node_and_the_driver_are_kill
         str(trial.number) for trial in finished
     )
     for _ in range(5):  # perfect from the first epoch on: the next trial is behind their median
-        values = dict.fromkeys(range(12), 1.0)
+        values = dict.fromkeys(range(8), 1.0)
         study(searching).add_trial(optuna.create_trial(value=1.0, intermediate_values=values))
     searching.change(lambda params: params["sweep"].update(trials=10))
     assert "pruned" in searching.run("digits", "sweep", RAY_ADDRESS=cluster.address)
