@@ -23,8 +23,8 @@ from records.database import HEAD
 from tests.conftest import REPOSITORY
 
 COMMANDS = {
-    "serve", "ask", "predict", "import", "promote", "rollback", "champions", "report", "mlflow", "sweep", "references",
-    "seeds", "monitor", "feedback", "review", "erase", "migrate", "backup",
+    "serve", "ask", "predict", "import", "promote", "rollback", "challenge", "champions", "report", "mlflow", "sweep",
+    "references", "seeds", "monitor", "feedback", "review", "erase", "migrate", "backup",
 }  # fmt: skip
 DIGITS = str(Path(sys.executable).with_name("digits"))
 LIBRARIES = ("tensorflow", "keras", "mlflow", "great_expectations", "bentoml", "numpy", "pandas", "sqlalchemy")

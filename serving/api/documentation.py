@@ -19,7 +19,7 @@ DESCRIPTIONS = {
     415: "The bytes are no supported image or the content type is another.",
     422: "The request is of the right kind but broken, has invalid values, or too much in it.",
     429: "There are too many requests. `Retry-After` gives the seconds to wait.",
-    503: "The models are being loaded, or there was no answer before the deadline.",
+    503: "The models are being loaded, requests cannot be counted, or there was no answer before the deadline.",
 }
 ALWAYS = (401, 403, 429, 503)
 WITH_BODY = (400, 413, 415, 422)

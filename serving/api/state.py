@@ -22,6 +22,7 @@ from serving.prediction_log.request_ids import RequestIds
 from serving.prediction_log.rows import Answered, kept_fields
 from serving.settings import Settings
 from serving.telemetry import metrics
+from serving.telemetry.json_logs import log
 
 # Python's default, 0.005, lets each busy thread delay the event loop by that time at every turn: under an attack on
 # /predict_pixels, /livez takes ten times as long (benchmarks/limits.py)
@@ -43,7 +44,7 @@ class ServiceState:
 
     def start(self) -> None:
         """Loads the models. With `model_dir`, also watches it for promotions. Raises DamagedModel."""
-        self.models.on_replace = publish_versions
+        self.models.on_replace = self._on_replace
         if (source := source_of(self.settings)) is None:
             self.models.replace(load_packaged())
         else:
@@ -63,6 +64,11 @@ class ServiceState:
         self.threads.close()
         if self.log is not None:
             self.log.close()
+
+    def _on_replace(self, models: Models) -> None:
+        publish_versions(models)
+        if self.settings.challenger not in ("", *models.by_name):
+            log.warning("there is no model %r to challenge the champion", self.settings.challenger)
 
     @property
     def ready(self) -> bool:

@@ -52,6 +52,19 @@ def test_the_service_names_a_wrong_setting(field: str) -> None:
     assert line.startswith("error: ") and (variable(field) in line or WRONG[field] in line)
 
 
+def test_packages_of_the_cluster_are_imported_only_where_they_are_used() -> None:
+    command = (
+        "import sys, serving.service; print([name for name in ('fsspec', 's3fs', 'redis') if name in sys.modules])"
+    )
+    settings = {"DIGITS_MODEL_DIR": "s3://bucket/served", "DIGITS_RATE_STORAGE": "redis://localhost/0"}
+    for added, expected in (({}, "[]"), (settings, "['fsspec', 's3fs', 'redis']")):
+        environment = {**os.environ, **added}
+        done = subprocess.run(
+            [sys.executable, "-c", command], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == expected, done.stderr
+
+
 def test_an_empty_key_is_refused() -> None:
     command = [sys.executable, "-c", "import serving.service"]
     environment = {**os.environ, "DIGITS_API_KEY": ""}

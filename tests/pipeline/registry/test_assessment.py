@@ -241,6 +241,24 @@ def test_the_content_digest_covers_what_decides_answers_and_nothing_else() -> No
     assert len({version(**{**base, **change}).content_digest for change in changes} | {first.content_digest}) == 5
 
 
+def test_logged_answers_are_evidence_for_the_gate(workspace: Path, val: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.pipeline.evaluation.test_model_selection import NONE, ROBUST, SMALL, Evidence, errors
+
+    save_split("val", val)
+    champion, challenger = trained_with(0.2), replace(trained_with(0.2), version="2")
+    monkeypatch.setattr(versions, "find", lambda model, number: champion)
+    monkeypatch.setattr(versions, "by_number", lambda model, number: None)
+    clean = np.ones(len(val.labels), bool)
+    monkeypatch.setattr(assessment, "collect", lambda *_: Evidence(clean, ROBUST, errors(0, 100, 5000), NONE, SMALL))
+    decisions = []
+    for wrong in (0, 100):  # of 400 logged answers of the challenger; the champion's are right
+        answers = np.arange(400) >= wrong, np.ones(400, bool)
+        monkeypatch.setattr(assessment, "logged_answers", lambda *_, found=answers: found)
+        decisions.append(assessment.assess("mnist-classifier", challenger, "1").reason)
+    assert "+0.00 points on 400 labelled images" in decisions[0]
+    assert "-25.00 points on 400 labelled images" in decisions[1]
+
+
 def test_logged_answers_to_pictures_that_were_labelled_later_count(
     workspace: Path, engine: sql.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
