@@ -15,8 +15,8 @@ from serving.telemetry.json_logs import log
 
 REDIS_SECONDS = 0.08  # Redis delays a request by at most this time, and by less than 0.1 s with what belongs to it
 GRACE_TURNS = 3  # of the event loop after that time: a busy loop reads an answer later than it arrives
-OUTAGE_SECONDS = 1.0  # without any answer that are an outage; single late answers are due to a busy machine
-PAUSE_SECONDS = 1.0  # of an outage in which Redis is not asked, so that it delays no request at all
+OUTAGE_SECONDS = 1.0  # after which a missing answer is an outage; a late one is due to a busy machine
+PAUSE_SECONDS = 1.0  # between two attempts in an outage; no other request is delayed then
 CONNECTIONS = 64  # of a worker to Redis; further requests wait for one
 PREFIX = "digits"  # of the keys in Redis
 
@@ -61,12 +61,13 @@ class RedisRates:
         )
         self._limiter = aio.strategies.SlidingWindowCounterRateLimiter(shared)
         self._rate, self._refuse, self._key = rate, refuse, key
-        self._failing, self._resume_at, self._answered_at = False, 0.0, time.monotonic()
+        self._failing, self._resume_at = False, 0.0
         self._waiting: set[asyncio.Task[float]] = set()
 
     async def seconds_to_wait(self, client: str) -> float:
         """See Rates. Raises RequestError 503 if Redis fails and requests are to be refused then."""
-        if time.monotonic() >= self._resume_at:
+        attempt = not self._waiting and time.monotonic() >= self._resume_at  # one at a time in an outage
+        if attempt or not self._failing:
             task = self._start(hmac.digest(self._key, client.encode(), hashlib.sha256).hex()[:32])
             await asyncio.wait({task}, timeout=REDIS_SECONDS)
             for _ in range(GRACE_TURNS):
@@ -75,8 +76,6 @@ class RedisRates:
             if task.done() and task.exception() is None:
                 return task.result()
             metrics.RATE_FAILURES.inc()
-            if not task.done() and time.monotonic() - self._answered_at > OUTAGE_SECONDS:
-                self._pause(TimeoutError(f"no answer within {OUTAGE_SECONDS:g} s"))
         if self._refuse:
             message = "requests cannot be counted now and are refused; try again in a second"
             raise RequestError(503, ErrorCode.RATES_UNAVAILABLE, message, {"retry-after": "1"})
@@ -95,25 +94,19 @@ class RedisRates:
         return max((await self._limiter.get_window_stats(self._rate, name)).reset_time - time.time(), 1)
 
     def _note(self, task: asyncio.Task[float]) -> None:
-        """Notes that Redis has answered or failed."""
+        """Notes that Redis has answered or failed. Logs the start and the end of an outage."""
         self._waiting.discard(task)
         if task.cancelled():
             return
-        if error := task.exception():
-            self._pause(error)
-            return
-        self._answered_at = time.monotonic()
-        if self._failing:
+        error, before = task.exception(), self._failing
+        self._failing = error is not None
+        if error is not None:
+            self._resume_at = time.monotonic() + PAUSE_SECONDS
+            if not before:  # once for each outage
+                policy = "refused" if self._refuse else "not limited"
+                log.error("Redis cannot be used, requests are %s", policy, extra={"reason": repr(error)[:200]})
+        elif before:
             log.warning("Redis counts the rates again")
-            self._failing, self._resume_at = False, 0.0
-
-    def _pause(self, error: BaseException) -> None:
-        """Begins a pause. Logs the start of an outage once, without the URL and its password."""
-        self._resume_at = time.monotonic() + PAUSE_SECONDS
-        if not self._failing:
-            policy = "refused" if self._refuse else "not limited"
-            log.error("Redis cannot be used, requests are %s", policy, extra={"reason": repr(error)[:200]})
-        self._failing = True
 
 
 def rates_of(settings: Settings) -> Rates | None:
