@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run test setup cluster repro long sweep references serve image pipeline-image retrain promote rollback champions monitor feedback \
-	review mlflow report docs lint format lock audit clean benchmark-serving coverage
+	review mlflow report docs lint format lock audit clean benchmark-serving coverage mutants
 
 HOST ?= 127.0.0.1
 PORT ?= 3000
@@ -39,6 +39,11 @@ coverage: .venv/.dev ## run all tests and show the branch coverage of each packa
 		printf '%-12s %3s%% covered\n' $$package $$(coverage report --format=total --include="$$package/*"); done
 
 coverage: COVERAGE := --cov --cov-append --cov-report=
+
+mutants: .venv/.dev ## change the code that decides in small ways, and list the changes that no test notices (20 minutes)
+	@rm -rf mutants
+	@mutmut run --max-children $(WORKERS)
+	@mutmut results
 
 # Three workers run whole modules at the same time, because tests often wait for other processes; then one process runs the
 # tests that need the machine for themselves.
@@ -147,7 +152,7 @@ audit: .venv/.dev ## look for known vulnerabilities in the pinned requirements (
 	@pip-audit --require-hashes --disable-pip --progress-spinner off $(LOCKS:%=--requirement %) $(AUDIT)
 
 clean: ## remove generated files; keeps the registry, the prediction log and the downloaded data
-	@rm -rf models evaluations data/prepared data/derived site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	@rm -rf models evaluations data/prepared data/derived site mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	@find reports -type f ! -name metrics.json -delete 2>/dev/null || true
 	@find pipeline serving recognition records learn tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
