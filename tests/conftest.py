@@ -26,6 +26,7 @@ from tests.s3 import s3
 
 __all__ = ["postgres", "postgres_url", "redis", "s3"]
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # the tests expect the numbers of a CPU
+os.environ.setdefault("DIGITS_PROCESSES", "1")  # other processes would not see what a test patches
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
