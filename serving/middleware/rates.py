@@ -50,8 +50,10 @@ class RedisRates:
         from redis.asyncio import BlockingConnectionPool
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
+        from redis.exceptions import ConnectionError as ClosedConnection
 
-        patience = {"timeout": OUTAGE_SECONDS, "socket_timeout": OUTAGE_SECONDS, "retry": Retry(NoBackoff(), 0)}
+        renewed = Retry(NoBackoff(), 1, supported_errors=(ClosedConnection,))  # after a restart of Redis
+        patience = {"timeout": OUTAGE_SECONDS, "socket_timeout": OUTAGE_SECONDS, "retry": renewed}
         pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, **patience)
         shared = aio.storage.RedisStorage(
             url,

@@ -53,7 +53,7 @@ class Cluster:
             restartable(self.project, folder, 2, **self.shared, **own)
         )
         self.proxy: Proxy = start_proxy(*(each.port for each in self.instances), changes=CLIENTS)
-        self._asked = 0
+        self._asked, self._clients = 0, itertools.count()
 
     def run(self, *arguments: str, status: int = 0) -> str:
         """Run a module of the project with the shared servers."""
@@ -87,8 +87,11 @@ class Cluster:
         started = time.monotonic()
         allowed = self.allowed(client)
         freed = 1 + (time.monotonic() - started) * RATE / 60  # places that became free meanwhile
-        print(f"{client}: {allowed} of {2 * RATE} requests, {freed:.1f} places became free")
         return RATE <= allowed <= RATE + freed
+
+    def wait_until_limited(self) -> None:
+        """Wait for a client that has its rate once. On a busy machine, late answers of Redis let some requests pass."""
+        wait_until(lambda: self.limited(f"client {next(self._clients)}"))
 
     def metric(self, name: str) -> float:
         """The sum of a metric over both instances."""
@@ -131,7 +134,7 @@ def test_promotions_rollbacks_and_restarts_under_load_fail_no_prediction(cluster
             each.stop()
             each.start()
         time.sleep(SETTLE_SECONDS)
-        assert cluster.limited("one client")
+        cluster.wait_until_limited()
 
     seen = under_load(cluster.proxy, work, connections=16, logged=logged)
     assert set(seen) == {"200"}, seen
@@ -158,12 +161,11 @@ def test_each_server_may_fail_once_under_load(cluster: Cluster) -> None:
         cluster.wait_for(other, RECOVERY_SECONDS)
 
     def lose_the_rates() -> None:
-        assert cluster.limited("a client")
+        cluster.wait_until_limited()
         cluster.redis.kill()
-        assert cluster.allowed("a client") == 2 * RATE
+        assert cluster.allowed("in the outage") == 2 * RATE
         cluster.redis.start()
-        names = (f"client {number}" for number in itertools.count())
-        wait_until(lambda: cluster.limited(next(names)))
+        cluster.wait_until_limited()
 
     def lose_the_database() -> None:
         answer = cluster.ask(cluster.instances[0], "/predict_pixels", json={"images": [[[0] * 28] * 28]})

@@ -128,3 +128,15 @@ def test_a_late_answer_is_no_outage(redis: Redis, caplog: pytest.LogCaptureFixtu
         return await accepted(counts, "a", LIMIT)
 
     assert asyncio.run(ask()) == LIMIT - 2 and not caplog.records
+
+
+def test_connections_to_a_restarted_redis_are_renewed(redis: Redis) -> None:
+    async def ask() -> None:
+        counts = rates_for(redis.url, "refuse")
+        await asyncio.gather(*(counts.seconds_to_wait(f"client {number}") for number in range(8)))
+        redis.kill()
+        redis.start()
+        for number in range(8):  # each uses a connection that the killed server has closed
+            assert await counts.seconds_to_wait(f"client {number}") == 0
+
+    asyncio.run(ask())
