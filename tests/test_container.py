@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,16 +43,29 @@ NAME = "localhost/digits-under-test"
 CONNECTIONS = 10  # that send the largest pictures at the same time
 
 
+@contextmanager
+def built(builder: str, project: Project, name: str, index: str, variant: str) -> Iterator[str]:
+    """The image that `make image` builds of the small project's Bento, while the block runs."""
+    links = {variable: f"{os.environ.get(variable, '')} {index}".strip() for variable in ("PIP_FIND_LINKS",)}
+    command = (sys.executable, "-m", "pipeline.deployment.image", "--base-image", BASE_IMAGE, "--name", name)
+    said = project.run(*command, "--variant", variant, UV_FIND_LINKS=index, **links)
+    assert f"{name}:latest and {name}:" in said
+    yield f"{name}:latest"
+    remove(builder, f"{name}:latest")
+
+
 @pytest.fixture(scope="module")
 def image(builder: str, project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The image that `make image` builds of the small project's Bento."""
-    index = str(tmp_path_factory.mktemp(MARK))
-    links = {variable: f"{os.environ.get(variable, '')} {index}".strip() for variable in ("PIP_FIND_LINKS",)}
-    command = (sys.executable, "-m", "pipeline.deployment.image", "--base-image", BASE_IMAGE, "--name", NAME)
-    said = project.run(*command, UV_FIND_LINKS=index, **links)
-    assert f"{NAME}:latest and {NAME}:" in said
-    yield f"{NAME}:latest"
-    remove(builder, f"{NAME}:latest")
+    """The default image."""
+    with built(builder, project, NAME, str(tmp_path_factory.mktemp(MARK)), "default") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def cluster_image(builder: str, project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The image with the packages for S3 and Redis, which the Kubernetes manifests use."""
+    with built(builder, project, f"{NAME}-cluster", str(tmp_path_factory.mktemp(MARK)), "cluster") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +171,9 @@ def test_the_largest_pictures_fit_into_its_memory(container: Container) -> None:
     assert predict(0) == 200
 
 
-def test_it_runs_as_its_kubernetes_deployment_says(builder: str, image: str, project: Project, tmp_path: Path) -> None:
+def test_it_runs_as_its_kubernetes_deployment_says(
+    builder: str, cluster_image: str, project: Project, tmp_path: Path
+) -> None:
     """Security context, environment, probes and preStop of the trial's pod, whose stores cannot be reached here."""
     rendered = render("trial", tmp_path)
     pod = rendered.pods()["digits"]["spec"]
@@ -165,7 +181,7 @@ def test_it_runs_as_its_kubernetes_deployment_says(builder: str, image: str, pro
     variables = values(rendered, service, POD_IP="10.1.2.3")
     assert variables["DIGITS_ALLOWED_HOSTS"] == "digits-proxy,*.digits.svc,10.1.2.3"
     key = {"authorization": f"Bearer {variables['DIGITS_API_KEY']}"}
-    with running_as_pod(builder, image, pod, variables) as started:
+    with running_as_pod(builder, cluster_image, pod, variables) as started:
 
         def probe(kind: str) -> int:
             url = f"{started.url}{service[kind]['httpGet']['path']}"

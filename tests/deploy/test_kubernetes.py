@@ -184,8 +184,7 @@ def set_variables(rendered: Rendered, pod: Manifest) -> set[str]:
 
 
 def test_the_service_reads_what_the_manifests_set(rendered: Rendered, service: Manifest) -> None:
-    coming = {"DIGITS_RATE_STORAGE", "DIGITS_RATE_FAILURE"}
-    unknown = set_variables(rendered, service) - known_variables() - coming - EXPANDED
+    unknown = set_variables(rendered, service) - known_variables() - EXPANDED
     assert unknown == {"MLFLOW_ARTIFACTS_DESTINATION"}  # of MLflow's server, in the same ConfigMap
 
 
