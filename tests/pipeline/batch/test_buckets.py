@@ -21,7 +21,7 @@ from tests.s3 import S3, running_s3
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    with running_s3(tmp_path_factory.mktemp("s3")) as running:
+    with running_s3(tmp_path_factory.mktemp("s3"), fresh=True) as running:
         (running.folder / "bucket").mkdir()
         running.environment["AWS_MAX_ATTEMPTS"] = "2"
         yield running
