@@ -50,7 +50,7 @@ mutants: .venv/.dev ## change the code that decides in small ways, and list the 
 # Pytest's status 5 says that a selection contains no tests; that is an error only if neither part contains one.
 define run_tests
 export TEST_PROJECT=$$(mktemp -d); trap 'rm -rf "$$TEST_PROJECT"' EXIT; parallel=0; alone=0; \
-python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --alone=without $(COVERAGE) $(PYTEST) || parallel=$$?; \
+python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20 --alone=without $(COVERAGE) $(PYTEST) || parallel=$$?; \
 case $$parallel in 0 | 1 | 5) ;; *) exit $$parallel ;; esac; \
 python -m pytest --alone=only $(COVERAGE) $(PYTEST) || alone=$$?; \
 case $$parallel$$alone in 00 | 05 | 50) ;; *) exit 1 ;; esac
