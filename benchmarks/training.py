@@ -90,7 +90,7 @@ def train_with_keras(name: str, epochs: int | None, limit: float) -> None:
     with hide_native_output():
         import keras
 
-    mlflow.log_metrics = lambda metrics, step: None
+    mlflow.log_metrics = lambda metrics, **rest: None
     settings: Model = load_params().models["cnn"] if name == OURS else load_references()[PLAIN]
     if epochs or name == KERAS:
         settings = settings.model_copy(update={"epochs": epochs or PLAIN_EPOCHS})
