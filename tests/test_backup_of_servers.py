@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -30,7 +29,7 @@ def test_lost_servers_are_restored(project: Project, postgres: Postgres, tmp_pat
     mlflow_url, digits_url = postgres.new_database(), postgres.new_database()
     for folder in ("objects", "mlflow"):
         (tmp_path / folder).mkdir()
-    with running_s3(tmp_path / "objects", fresh=True) as s3:
+    with running_s3(tmp_path / "objects") as s3:
         environment = {
             **s3.environment,
             "DIGITS_DATABASE_URL": digits_url,
@@ -57,8 +56,8 @@ def test_lost_servers_are_restored(project: Project, postgres: Postgres, tmp_pat
 
         for url in ("$MLFLOW_URL", "$DIGITS_URL"):
             bash(f'psql --quiet --command="drop schema public cascade; create schema public" "{url}" 2>&1')
-        shutil.rmtree(s3.folder / s3.bucket)
-        (s3.folder / s3.bucket).mkdir()
+        s3.files().rm(sorted(stored))
+        assert not s3.files().find(s3.bucket)
 
         bash(documented("restore"))
         assert set(s3.files().find(s3.bucket)) == stored
