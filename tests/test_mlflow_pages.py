@@ -1,7 +1,6 @@
 """MLflow's pages of a small project in a real browser, as a user sees them who follows the printed address."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 
 import psutil
@@ -20,11 +19,7 @@ pytestmark = pytest.mark.slow
 def address(project: Project) -> Iterator[str]:
     """The address of the experiment that `digits mlflow` prints."""
     port = free_port()
-    command = ["digits", "mlflow", "--port", str(port)]
-    environment = project.environment()
-    process = subprocess.Popen(
-        command, cwd=project.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = project.start("digits", "mlflow", "--port", str(port))
     assert process.stdout is not None
     printed = ""
     for line in process.stdout:

@@ -274,14 +274,7 @@ def test_a_changed_model_runs_only_itself_and_what_follows_and_a_third_joins(pro
 def test_serving_says_what_to_open_and_ends_with_ctrl_c(project: Project) -> None:
     port = free_port()
     command = ["python", "-m", "pipeline.deployment.serve", "--port", str(port)]
-    server = subprocess.Popen(
-        command,
-        cwd=project.folder,
-        env=project.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    server = project.start(*command)
     assert server.stdout is not None
     lines = iter(server.stdout.readline, "")
     assert any(f"Open http://localhost:{port} " in line for line in lines)

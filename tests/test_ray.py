@@ -65,17 +65,6 @@ def test_an_ensemble_has_the_same_weights_wherever_its_members_are_trained(clust
     assert len(digests[0]) == 64 and len(set(digests)) == 1, digests
 
 
-def popen(project: Project, *command: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command,
-        cwd=project.folder,
-        env=project.environment(**environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str]) -> None:
     while not condition():
         assert process.poll() is None, process.stdout and process.stdout.read()
@@ -87,7 +76,7 @@ def test_a_batch_has_every_row_once_after_a_node_was_killed(project: Project, cl
     source = parquet(tmp_path / "pixels.parquet", pixels=[*images[:-1].tolist(), None])
     command = ["digits", "predict", str(source), "--model", "models/mlp/model.tflite", "--output"]
     project.run(*command, str(tmp_path / "local.parquet"))
-    driver = popen(project, *command, str(tmp_path / "ray.parquet"), RAY_ADDRESS=cluster.address)
+    driver = project.start(*command, str(tmp_path / "ray.parquet"), RAY_ADDRESS=cluster.address)
     parts = tmp_path / "ray.parquet.parts"
     wait_until(lambda: len(list(parts.glob("[0-9]*"))) >= 10, driver)
     cluster.kill_last()
@@ -132,7 +121,7 @@ def under_way(project: Project) -> list[optuna.trial.FrozenTrial]:
 def test_a_sweep_finishes_every_trial_once_though_a_node_and_the_driver_are_killed_and_prunes(
     searching: Project, cluster: Cluster
 ) -> None:
-    driver = popen(searching, "digits", "sweep", RAY_ADDRESS=cluster.address)
+    driver = searching.start("digits", "sweep", RAY_ADDRESS=cluster.address)
     wait_until(lambda: len(under_way(searching)) == 2, driver)
     cluster.kill_last()
     wait_until(lambda: any(trial.number > 1 for trial in under_way(searching)), driver)
@@ -177,7 +166,7 @@ def test_seeds_on_a_cluster_are_those_of_one_machine_and_a_killed_command_contin
     searching: Project, cluster: Cluster
 ) -> None:
     command = ("digits", "seeds", "mlp", "--seeds", "2", "--json")
-    driver = popen(searching, *command, RAY_ADDRESS=cluster.address)
+    driver = searching.start(*command, RAY_ADDRESS=cluster.address)
     kept = searching.folder / ".dvc" / "tmp" / "trainings" / "seeds-mlp.json"
     wait_until(kept.exists, driver)
     driver.kill()

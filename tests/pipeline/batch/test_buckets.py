@@ -113,14 +113,7 @@ def test_what_is_killed_over_a_bucket_resumes_and_every_picture_has_one_row(
     parts = bucket / "out.parquet.parts"
 
     def start() -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*command, "s3://bucket/out.parquet"],
-            cwd=project.folder,
-            env=project.environment(**environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return project.start(*command, "s3://bucket/out.parquet", **environment)
 
     def wait_for_parts(count: int, process: subprocess.Popen[str]) -> None:
         while len(list(parts.glob("[0-9]*"))) < count:
