@@ -11,16 +11,9 @@ from pipeline.data.datasets import load_dataset
 from pipeline.data.splits import Split, load_split
 from pipeline.evaluation.statistics import mean_interval
 from pipeline.params import Export, Model, load_params
+from pipeline.training import parallel
 from recognition.classifier import Classifier
 from recognition.native_output import hide_native_output
-
-with hide_native_output():
-    import keras
-
-from pipeline.training import parallel
-from pipeline.training.architectures import with_probabilities
-from pipeline.training.export import export
-from pipeline.training.loop import fit, measured_seconds
 
 Row = dict[str, Any]
 
@@ -69,6 +62,13 @@ def train_seed(
 ) -> Row:
     """Train with one seed as a run in MLflow. Returns the accuracy on `val` and the costs."""
     import mlflow
+
+    with hide_native_output():  # here, because the process that hands out trainings needs no TensorFlow
+        import keras
+
+        from pipeline.training.architectures import with_probabilities
+        from pipeline.training.export import export
+        from pipeline.training.loop import fit, measured_seconds
 
     settings = settings.model_copy(update={"seed": seed})
     tags = {"seeds": name, "seed": str(seed), "dataset": train.dataset, "git_commit": commit}

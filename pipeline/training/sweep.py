@@ -33,11 +33,6 @@ from pipeline.training import parallel
 from pipeline.training.profiles import merge
 from recognition.native_output import hide_native_output
 
-with hide_native_output():
-    import keras
-
-from pipeline.training.loop import fit
-
 Settings = dict[str, Any]
 FINISHED: Final = (TrialState.COMPLETE, TrialState.PRUNED)
 DRIVER: Final = "driver"  # user attribute of a trial: the process that started it
@@ -164,6 +159,11 @@ def run_trial(
 ) -> float | None:
     """Train with the settings of `trial` as a nested run. Returns the validation accuracy; None for a pruned trial."""
     import mlflow
+
+    with hide_native_output():  # here, because the process that hands out trials needs no TensorFlow
+        import keras
+
+        from pipeline.training.loop import fit
 
     quiet()
     model = parse_settings(PARAMS, Model, settings)

@@ -98,6 +98,7 @@ def start(folder: Path, command: str, **environment: str) -> subprocess.Popen[st
     """A process that uses `parallel.run`."""
     script = folder / "driver.py"
     script.write_text(
+        "import os\n"
         "from pathlib import Path\n"
         "from pipeline.training import parallel\n"
         "from tests.pipeline.training.test_parallel import fail, wait_for, weights\n"
@@ -139,9 +140,9 @@ def test_without_a_cluster_or_ray_there_is_one_line(monkeypatch: pytest.MonkeyPa
         list(parallel.run(describe, [(1,)], ("",)))
 
 
-def test_one_machine_needs_neither_ray_nor_s3fs() -> None:
+def test_a_command_that_hands_out_calls_imports_neither_tensorflow_nor_ray_nor_s3fs() -> None:
     code = "import sys, pipeline.batch.predict, pipeline.training.seeds, pipeline.training.sweep\n"
-    code += "print({'ray', 's3fs', 'botocore'} & sys.modules.keys())"
+    code += "print({'tensorflow', 'keras', 'ray', 's3fs', 'botocore'} & sys.modules.keys())"
     said = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert said.stdout.splitlines()[-1] == "set()"
 
