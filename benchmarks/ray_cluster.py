@@ -1,4 +1,9 @@
-"""A Ray cluster of nodes with one CPU each on this machine, gone afterwards. Tests use it, too."""
+"""A Ray cluster of nodes with one CPU each on this machine, gone afterwards. Tests use it, too.
+
+Each node runs what `ray start` runs on a machine: raylet, log monitor, agents of the dashboard and of runtime
+environments. The head adds the GCS, the autoscaler's monitor, the server for Ray clients and the dashboard's process
+without its pages. On clusters of several machines, each with many cores, these processes serve more workers.
+"""
 
 import os
 import shutil
@@ -6,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -40,7 +45,8 @@ class Node:
         """End all processes of the node at once, as a machine does that loses its power."""
         processes = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
         for process in processes:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it has ended with another one
+                process.kill()
         psutil.wait_procs(processes, 30)
         self.process.wait(30)
 
