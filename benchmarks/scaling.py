@@ -208,7 +208,7 @@ def compare(model: Path, rounds: int, seconds: float, work: str | None) -> int:
         ("trainings", timed_training, (Split("optdigits", images, labels),), (1,)),
     ]
     worst = 1.0
-    print("| work | workers | plain processes, per s | Ray, per s | share | CPU-s, plain | CPU-s, Ray | share of CPU-s |")
+    print("| work | workers | plain processes, per s | Ray, per s | share | CPU-s, plain | CPU-s, Ray | of CPU-s |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for title, function, shared, call in [kind for kind in kinds if not work or kind[0].startswith(work)]:
         for workers in (1, 2):
