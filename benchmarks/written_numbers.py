@@ -36,7 +36,7 @@ def evaluated_model(name: str) -> Model:
 
 def read_numbers(image: Image.Image, model: Model) -> list[str]:
     """The numbers on a page, from top to bottom."""
-    lines = find_digits(image, model.log_confidence)
+    lines = find_digits(image, model.digit_score)
     stacks = [np.stack([digit.pixels for _, digit in line]) for line in lines]
     return ["".join(map(str, model.classifier.probabilities(stack).argmax(1))) for stack in stacks]
 

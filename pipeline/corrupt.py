@@ -42,9 +42,10 @@ def main() -> None:
     placed = np.stack([to_mnist_geometry(digit) for digit in tune])  # to fit the OOD score
     save("ood_samples", {"images": ood_images, "kinds": kinds, "placed": placed})
     say(f"ood_samples: {len(ood_images):,} out-of-distribution images")
-    digits, others = make_segments(tune, settings.segments, settings.seed)
-    save("segments", {"digits": digits, "others": others})
-    say(f"segments: {len(digits):,} digits of written numbers, and as many parts of digits and touching digits")
+    segments = make_segments(tune, settings.segments, settings.seed)
+    save("segments", segments)
+    whole, others = len(segments["digits"]), len(segments["others"])
+    say(f"segments: {whole:,} digits of written numbers, and {others:,} parts of digits and touching digits")
 
 
 def damaged(images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recognition.classifier import Classifier
 from recognition.out_of_distribution import OODScore
+from recognition.shapes import SHARE, penalty
 
 MODEL_FILE: Final = "model.tflite"
 CARD_FILE: Final = "model.json"
@@ -76,7 +77,7 @@ class Model:
 
     @cached_property
     def whole_digit_score(self) -> OODScore | None:
-        """The log-odds that an image is not exactly one digit; None for a version that was registered without it."""
+        """The log-odds that a segment of a number is not exactly one digit; None for a version without it."""
         return OODScore.from_card(self.card["whole_digit"]) if "whole_digit" in self.card else None
 
     @cached_property
@@ -97,14 +98,21 @@ class Model:
         found = self.classifier.probabilities(images) if probabilities is None else probabilities
         return bool(np.abs(found - recorded).max() <= PROBABILITY_TOLERANCE)
 
-    def log_confidence(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Log of the probability (n,) that an image, uint8 (n, 28, 28), is one digit of the predicted class."""
+    def digit_score(self, images: NDArray[np.uint8], shapes: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Score (n,) of segments of a number: images, uint8 (n, 28, 28), and shapes, float32 (n, SHAPES).
+
+        The log-odds that a segment is one digit, plus the log-probability of its class. The sum over all segments of a
+        line is comparable between groupings. Models of earlier versions know no shapes: for them it is the
+        log-probability, once for each component, minus penalties.
+        """
         probabilities = self.classifier.probabilities(images)
         confidence = np.log(probabilities.max(axis=1).astype(np.float64) + 1e-6)
-        if self.whole_digit_score is None:
-            return np.asarray(confidence)
-        log_odds = self.whole_digit_score(probabilities, images)
-        return np.asarray(confidence - np.logaddexp(0, log_odds))
+        score = self.whole_digit_score
+        if score is not None and score.shapes:
+            return np.asarray(confidence - score(probabilities, images, shapes))
+        if score is not None:
+            confidence -= np.logaddexp(0, score(probabilities, images))
+        return np.asarray(confidence * shapes[:, SHARE] - penalty(shapes))
 
     def answer(self, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
         """Answers to images, uint8 (n, 28, 28), ink bright, in order: dictionaries with the fields of `Answer`.

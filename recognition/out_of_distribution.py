@@ -104,7 +104,7 @@ class OODScore:
     """A fitted score. Images with a score of at least `threshold` are rejected.
 
     `mean`, `deviation`: (classes, 65), the measures of real digits by class. The network: `hidden` (features, units),
-    `hidden_bias` and `output` (units,), `bias`.
+    `hidden_bias` and `output` (units,), `bias`. A score for segments of numbers has their shapes as further inputs.
     """
 
     mean: Floats
@@ -121,9 +121,20 @@ class OODScore:
         mean, deviation, hidden, hidden_bias, output = (np.asarray(card[name], np.float32) for name in ARRAYS)
         return cls(mean, deviation, hidden, hidden_bias, output, float(card["bias"]), float(card["threshold"]))
 
-    def __call__(self, probabilities: Probabilities, images: Images) -> Floats:
-        """Scores (n,), the log-odds of being out of distribution, for (n, classes) and uint8 (n, 28, 28)."""
+    @property
+    def shapes(self) -> int:
+        """Number of further inputs: `recognition.shapes.SHAPES`, or 0."""
+        (classes, measures), inputs = self.mean.shape, len(self.hidden)
+        shapes: int = inputs - (2 + 2 * (measures - CELLS) + classes)  # the others are those of `features`
+        return shapes
+
+    def __call__(self, probabilities: Probabilities, images: Images, shapes: Floats | None = None) -> Floats:
+        """Scores (n,), the log-odds of being out of distribution, for (n, classes) and uint8 (n, 28, 28).
+
+        `shapes`: further inputs, float32 (n, self.shapes).
+        """
         inputs = features(probabilities, images, self.mean, self.deviation)
+        inputs = inputs if shapes is None else np.hstack([inputs, shapes])
         score: Floats = np.maximum(inputs @ self.hidden + self.hidden_bias, 0) @ self.output + np.float32(self.bias)
         return score
 

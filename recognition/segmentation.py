@@ -1,7 +1,7 @@
 """Splits an image of numbers into digits, in lines and in reading order.
 
 Pieces are connected components, and slices of broad components that may be touching digits. Dynamic programming finds
-the grouping of neighbouring pieces for which the classifier is most confident.
+the grouping of neighbouring pieces with the greatest sum of scores.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,36 @@ from recognition.ink import extract_ink, load_pixels, read_colours
 from recognition.paper import Assumptions
 from recognition.pieces import MANY_DIGITS, Piece, TooManyDigits, find_lines, find_pieces, union
 from recognition.preprocessing import Digit, glyph_to_digit
+from recognition.raster import Floats
+from recognition.shapes import (
+    ASPECT,
+    GAP,
+    HEIGHT,
+    INK,
+    INNER_CUT,
+    INNER_CUTS,
+    JOIN,
+    LEFT_CUT,
+    LENGTH,
+    NO_CUT,
+    NO_GAP,
+    RIGHT_CUT,
+    SHAPES,
+    SHARE,
+    WIDTH,
+    penalty,
+)
 
 WORKING_SIDE: Final = 800  # pixels of the longer side; leaves 100 pixels for each of eight digits
 POLARITY_SIDE: Final = 256  # pixels of the longer side; leaves strokes of several digits distinct
-MIN_SLICE_HEIGHT: Final = 0.7  # of the line's height; a lower slice is not a digit
-CUT_WIDTH: Final = 0.8  # of the line's height; broader pieces are cut, and the classifier chooses among the cuts
+CUT_WIDTH: Final = 0.5  # of the line's height; broader pieces are cut, and the classifier chooses among the cuts
 CUT_WIDTH_UNCLASSIFIED: Final = 1.3  # the same without a classifier
 MAX_PARTS: Final = 3  # components per digit
+MAX_WIDTH: Final = 1.6  # of the line's height; broader groups of pieces are not a digit
 JOIN_PENALTY: Final = 1.0  # nats for joining two components side by side that are both as high as a digit
-WIDTH_PENALTY: Final = 4.0  # nats per unit of width over height above MAX_ASPECT
-MAX_ASPECT: Final = 0.9  # width over height of most digits
 MAX_GLYPHS: Final = 2000  # classified per image; about ten per digit
 
-Score = Callable[[NDArray[np.uint8]], NDArray[np.floating[Any]]]
+Score = Callable[[NDArray[np.uint8], Floats], NDArray[np.floating[Any]]]
 Line = tuple[list[Piece], float, dict[tuple[int, int], float]]
 
 
@@ -44,8 +61,8 @@ class Box(NamedTuple):
 def find_digits(image: Image.Image, score: Score | None = None) -> list[list[tuple[Box, Digit]]]:
     """Finds lines from top to bottom, each with its digits from left to right; empty if the image is blank.
 
-    `score` maps uint8 (n, 28, 28) to the log-probability (n,) that each image shows one digit that the classifier can
-    name, see `Model.log_confidence`. Without it, only the shapes of the pieces count. Raises TooManyDigits.
+    `score` maps images, uint8 (n, 28, 28), and shapes, float32 (n, SHAPES), of segments to scores (n,) that are high
+    for exactly one digit, see `Model.digit_score`. Without it, only the shapes count. Raises TooManyDigits.
     """
     upright = load_pixels(image)
     turned = (upright.width < upright.height) != (image.width < image.height)
@@ -77,10 +94,12 @@ def split_line(components: list[Piece], max_aspect: float) -> Line:
     join_costs = {}
     for start in range(len(pieces)):
         cost = share = 0.0
+        right = 0
         for end in range(start, len(pieces)):
             cost += _join_cost(pieces[end - 1], pieces[end], height) if end > start else 0
-            share += pieces[end].share
-            if cost == np.inf or share > MAX_PARTS + 0.01:
+            share, right = share + pieces[end].share, max(right, pieces[end].right)
+            broad = end > start and right - pieces[start].left > MAX_WIDTH * height
+            if cost == np.inf or share > MAX_PARTS + 0.01 or broad:
                 break
             join_costs[start, end + 1] = cost
     return pieces, height, join_costs
@@ -103,21 +122,41 @@ def best_grouping(
 
     Returns each digit as a piece of the image and as the classifier's input, uint8 (28, 28).
     """
-    glyphs = [union(pieces[start:end]) for start, end in join_costs]
-    pixels = [glyph_to_digit(glyph.ink).pixels for glyph in glyphs]
-    scores = np.array([_shape_score(glyph, height) for glyph in glyphs])
-    if score is not None:  # times the number of components, so that different groupings are comparable
-        scores += np.asarray(score(np.stack(pixels)), np.float64) * [glyph.share for glyph in glyphs]
+    segments = [union(pieces[start:end]) for start, end in join_costs]
+    pixels = [glyph_to_digit(segment.ink).pixels for segment in segments]
+    shapes = segment_shapes(pieces, height, join_costs, segments)
+    scores = (score(np.stack(pixels), shapes) if score else -penalty(shapes)).tolist()
     best: list[tuple[float, list[int]]] = [(0.0, []), *[(-np.inf, [])] * len(pieces)]
-    for index, ((start, end), join_cost) in enumerate(join_costs.items()):
-        total = best[start][0] + float(scores[index]) - glyphs[index].cut_cost - join_cost
+    for index, (start, end) in enumerate(join_costs):
+        total = best[start][0] + scores[index]
         if total > best[end][0]:
             best[end] = (total, [*best[start][1], index])
-    return [(glyphs[index], pixels[index]) for index in best[-1][1]]
+    return [(segments[index], pixels[index]) for index in best[-1][1]]
 
 
-def _shape_score(glyph: Piece, height: float) -> float:
-    """Score of a glyph's shape in nats. Low slices are excluded: enlarged, a scrap may look like a digit."""
-    if glyph.share % 1 > 0.01 and glyph.height < MIN_SLICE_HEIGHT * height:
-        return -1e3
-    return -WIDTH_PENALTY * max(glyph.width / glyph.height - MAX_ASPECT, 0)
+def segment_shapes(
+    pieces: list[Piece], height: float, join_costs: dict[tuple[int, int], float], segments: list[Piece]
+) -> Floats:
+    """What the 28x28 images of the segments pieces[start:end] do not show, float32 (n, SHAPES), as in `join_costs`.
+
+    Width and height, width over height, ink, length of the strokes; costs of the cuts at the left and at the right
+    end, 0 where there is none; cost of the cheapest cut inside, and their number; cost of joining components; the
+    largest gap inside; the number of components. `segments`: the union of each segment's pieces.
+    """
+    shapes = np.empty((len(segments), SHAPES), np.float32)
+    for row, ((start, end), join), segment in zip(shapes, join_costs.items(), segments, strict=True):
+        inner = pieces[start + 1 : end]
+        cuts = [piece.cut_cost for piece in inner if piece.cut_cost]
+        gaps = [
+            (piece.left - left.right) / height
+            for left, piece in zip(pieces[start:end], inner, strict=False)
+            if not piece.cut_cost
+        ]
+        ink = float(segment.ink.sum())
+        changes = float(np.abs(np.diff(segment.ink, axis=1)).sum())
+        row[[WIDTH, HEIGHT, ASPECT]] = segment.width / height, segment.height / height, segment.width / segment.height
+        row[[INK, LENGTH]] = ink / height**2, changes / (2 * height)  # strokes are as wide as 2 * ink / changes
+        row[[LEFT_CUT, RIGHT_CUT]] = pieces[start].cut_cost, pieces[end].cut_cost if end < len(pieces) else 0.0
+        row[[INNER_CUT, INNER_CUTS, JOIN]] = min(cuts, default=NO_CUT), len(cuts), join
+        row[[GAP, SHARE]] = max(gaps, default=NO_GAP), segment.share
+    return shapes

@@ -63,7 +63,7 @@ def draw_page(by_label: Sequence[NDArray[np.uint8]], kind: str, random: np.rando
             glyphs = [thicken(glyph, round(height * thicker)) for glyph in glyphs]
         if kind != "clean":
             glyphs = [broken(glyph, random) if random.random() < BROKEN_SHARE else glyph for glyph in glyphs]
-        drawn.append(draw_line(glyphs, height, TOUCHING_SHARE if kind == "touching" else 0.0, random))
+        drawn.append(draw_line(glyphs, height, TOUCHING_SHARE if kind == "touching" else 0.0, random)[0])
     ink = stack(drawn, height, random)
     image = photograph(ink, height, random) if kind == "photographed" else on_white(ink)
     return Page(image, numbers)
@@ -110,9 +110,15 @@ def broken(ink: Floats, random: np.random.Generator) -> Floats:
     return ink
 
 
-def draw_line(glyphs: list[Floats], height: int, touching: float, random: np.random.Generator) -> Floats:
-    """The digits side by side, on a slightly uneven baseline. A share of the neighbours touches."""
+def draw_line(
+    glyphs: list[Floats], height: int, touching: float, random: np.random.Generator
+) -> tuple[Floats, NDArray[np.uint8]]:
+    """The digits side by side, on a slightly uneven baseline. A share of the neighbours touches.
+
+    Returns the ink, and for each pixel of it the number of its digit, from 1; 0 is paper.
+    """
     canvas = np.zeros((2 * height, round(2.2 * height * len(glyphs)) + height), np.float32)
+    owners = np.zeros(canvas.shape, np.uint8)
     right = 0
     for index, glyph in enumerate(glyphs):
         top = min(round(1.6 * height - len(glyph) + height * random.normal(0, 0.03)), 2 * height - len(glyph))
@@ -124,8 +130,10 @@ def draw_line(glyphs: list[Floats], height: int, touching: float, random: np.ran
         left = max(left, 0)
         window = canvas[rows, left : left + glyph.shape[1]]
         np.maximum(window, glyph, out=window)
+        owners[rows, left : left + glyph.shape[1]][glyph > 0.5] = index + 1
         right = left + glyph.shape[1]
-    return canvas[:, : int(np.flatnonzero(canvas.max(0))[-1]) + 1]
+    width = int(np.flatnonzero(canvas.max(0))[-1]) + 1
+    return canvas[:, :width], owners[:, :width]
 
 
 def distance(left: Floats, right: Floats) -> int:

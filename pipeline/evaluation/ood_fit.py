@@ -19,6 +19,7 @@ PRIOR = 10  # images: weight of the statistics of all classes in those of each c
 HIDDEN_UNITS = 64
 WEIGHT_DECAY = 0.5
 EPOCHS = 120
+SEGMENT_EPOCHS = 25  # there are several times as many segments of numbers as OOD samples
 
 
 def fit_and_evaluate(
@@ -65,8 +66,9 @@ def fit_and_evaluate(
 def fit_whole_digit_score(classifier: Classifier) -> OODScore:
     """Fit the score with which reading numbers tells whole digits from other segments; it needs no threshold."""
     with np.load(DERIVED / "segments.npz") as arrays:
-        digits, others = arrays["digits"], arrays["others"]
-    score = fit_score(digits, classifier.probabilities(digits), others, classifier.probabilities(others))
+        digits, others, shapes = arrays["digits"], arrays["others"], (arrays["digit_shapes"], arrays["other_shapes"])
+    of_digits, of_others = classifier.probabilities(digits), classifier.probabilities(others)
+    score = fit_score(digits, of_digits, others, of_others, np.concatenate(shapes), SEGMENT_EPOCHS)
     return replace(score, threshold=0.0)
 
 
@@ -86,17 +88,26 @@ def rejected_samples(classifier: Classifier, score: OODScore | None) -> NDArray[
 
 
 def fit_score(
-    digits: Images, digit_probabilities: Probabilities, ood_images: Images, ood_probabilities: Probabilities
+    digits: Images,
+    digit_probabilities: Probabilities,
+    ood_images: Images,
+    ood_probabilities: Probabilities,
+    shapes: Floats | None = None,
+    epochs: int = EPOCHS,
 ) -> OODScore:
-    """Fit a score, still without a threshold, to images, uint8 (n, 28, 28), and their probabilities, (n, classes)."""
+    """Fit a score, still without a threshold, to images, uint8 (n, 28, 28), and their probabilities, (n, classes).
+
+    `shapes`: further inputs, (digits and OOD images, k).
+    """
     mean, deviation = class_statistics(image_measures(digits), digit_probabilities)
     pairs = ((digit_probabilities, digits), (ood_probabilities, ood_images))
     inputs = np.vstack([features(probabilities, images, mean, deviation) for probabilities, images in pairs])
+    inputs = inputs if shapes is None else np.hstack([inputs, shapes])
     scaler = StandardScaler().fit(inputs)
     network = MLPClassifier(
-        (HIDDEN_UNITS,), alpha=WEIGHT_DECAY, max_iter=EPOCHS, learning_rate_init=0.003, batch_size=200, random_state=0
+        (HIDDEN_UNITS,), alpha=WEIGHT_DECAY, max_iter=epochs, learning_rate_init=0.003, batch_size=200, random_state=0
     )
-    with warnings.catch_warnings():  # training ends after EPOCHS, converged or not
+    with warnings.catch_warnings():  # training ends after `epochs`, converged or not
         warnings.simplefilter("ignore", ConvergenceWarning)
         network.fit(scaler.transform(inputs), np.repeat([0, 1], [len(digits), len(ood_images)]))
     (first, second), (first_bias, second_bias) = network.coefs_, network.intercepts_

@@ -1,35 +1,56 @@
-"""Pieces of written numbers, to fit the score that tells whole digits from parts of digits and from several digits."""
+"""Segments of written numbers, to fit the score that tells whole digits from parts of digits and several digits."""
 
-from typing import Final
+from collections import defaultdict
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.drawing.number_pages import crop, draw_line, enlarge, thicken
+from pipeline.drawing.number_pages import (
+    BROKEN_SHARE,
+    MAX_DIGITS,
+    THICK_SHARE,
+    TOUCHING_SHARE,
+    broken,
+    choose,
+    draw_line,
+    enlarge,
+    stroke_widths,
+    thicken,
+)
+from recognition.ink import INK_THRESHOLD
+from recognition.pieces import Piece, find_lines, find_pieces, union
 from recognition.preprocessing import glyph_to_digit
+from recognition.segmentation import CUT_WIDTH, segment_shapes, split_line
 
-HEIGHT: Final = 60  # pixels of a line
-THICK_SHARE: Final = 0.3
+HEIGHTS: Final = (30, 100)  # pixels of a line; `segmentation.WORKING_SIDE` reduces long lines
+CLEAN_SHARE: Final = 0.25  # of the lines have no touching and no broken digits
 THICKER: Final = (0.02, 0.05)  # of the height
-PART: Final = (0.3, 0.75)  # of a digit's width
-MAX_TRIES: Final = 100  # to cut a digit; a dataset may have only narrow or low figures
-MIN_PART_HEIGHT: Final = 0.6  # of the line's height; segmentation excludes lower slices
+WHOLE: Final = 0.85  # intersection over union with a digit, from which on a segment is that digit
+OTHER: Final = 0.6  # below it, a segment is none; those in between are left out
 
 Bytes = NDArray[np.uint8]
 
 
-def make_segments(digits: Bytes, count: int, seed: int) -> tuple[Bytes, Bytes]:
-    """Whole digits and other segments, uint8 (count, 28, 28) each, as the segmentation of a number gives them.
+def make_segments(digits: Bytes, count: int, seed: int) -> dict[str, NDArray[Any]]:
+    """The segments that `recognition.segmentation` considers in generated lines with `count` digits.
 
-    `digits`: uint8 (n, 28, 28), from which they are made. The other segments are in turn two touching digits, a part of
-    a digit, and a digit with a part of its neighbour.
+    `digits`: uint8 (n, 28, 28), from which the lines are drawn. Returns the images and the shapes of whole digits,
+    "digits", uint8 (k, 28, 28), and "digit_shapes", float32 (k, SHAPES), and those of all other segments, "others" and
+    "other_shapes": parts of digits, touching digits, a digit with a part of its neighbour.
     """
     random = np.random.default_rng(seed)
     digits = bright(digits)
-    makers = (two_digits, part_of_digit, digit_and_part)
-    whole = [_write(digits, random) for _ in range(count)]
-    others = [makers[index % len(makers)](digits, random) for index in range(count)]
-    return tuple(np.stack([glyph_to_digit(ink).pixels for ink in drawn]) for drawn in (whole, others))  # type: ignore
+    digits = digits[np.argsort(stroke_widths(digits), kind="stable")]
+    found: defaultdict[str, list[NDArray[Any]]] = defaultdict(list)
+    while count > 0:
+        length = min(int(random.integers(1, MAX_DIGITS + 1)), count)
+        count -= length
+        for images, shapes, overlaps in segments_of_line(digits, length, random):
+            for name, selected in (("digit", overlaps > WHOLE), ("other", overlaps < OTHER)):
+                found[f"{name}s"].append(images[selected])
+                found[f"{name}_shapes"].append(shapes[selected])
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def bright(digits: Bytes) -> Bytes:
@@ -41,31 +62,33 @@ def bright(digits: Bytes) -> Bytes:
     return np.asarray(digits[strongest > 0])
 
 
-def two_digits(digits: Bytes, random: np.random.Generator) -> NDArray[np.float32]:
-    return draw_line([_write(digits, random), _write(digits, random)], HEIGHT, touching=1, random=random)
+def segments_of_line(
+    digits: Bytes, length: int, random: np.random.Generator
+) -> list[tuple[Bytes, NDArray[np.float32], NDArray[np.float64]]]:
+    """Images, shapes and overlaps with a digit of all segments, for each line that segmentation sees in a drawn one."""
+    height, pen, clean = int(random.integers(*HEIGHTS)), random.random(), random.random() < CLEAN_SHARE
+    glyphs = [enlarge(choose(digits, pen, random), height, random) for _ in range(length)]
+    if not clean:
+        if pen < THICK_SHARE:
+            wider = round(height * random.uniform(*THICKER))
+            glyphs = [thicken(glyph, wider) for glyph in glyphs]
+        glyphs = [broken(glyph, random) if random.random() < BROKEN_SHARE else glyph for glyph in glyphs]
+    ink, owners = draw_line(glyphs, height, 0 if clean else TOUCHING_SHARE, random)
+    ink, owners = np.pad(ink, height // 2), np.pad(owners, height // 2)  # what touches the border may be a frame
+    lines = []
+    for components in find_lines(find_pieces(ink)):
+        pieces, line_height, join_costs = split_line(components, CUT_WIDTH)
+        segments = [union(pieces[start:end]) for start, end in join_costs]
+        images = np.stack([glyph_to_digit(segment.ink).pixels for segment in segments])
+        shapes = segment_shapes(pieces, line_height, join_costs, segments)
+        lines.append((images, shapes, np.array([overlap(segment, owners) for segment in segments])))
+    return lines
 
 
-def part_of_digit(digits: Bytes, random: np.random.Generator) -> NDArray[np.float32]:
-    for _ in range(MAX_TRIES):
-        digit = _write(digits, random)
-        part = _side(digit, round(digit.shape[1] * random.uniform(*PART)), random)
-        if len(part) >= MIN_PART_HEIGHT * HEIGHT and digit.shape[1] > 0.4 * HEIGHT:  # half a one is a one
-            break
-    return part
-
-
-def digit_and_part(digits: Bytes, random: np.random.Generator) -> NDArray[np.float32]:
-    first, second = _write(digits, random), _write(digits, random)
-    both = draw_line([first, second], HEIGHT, touching=1, random=random)
-    return _side(both, first.shape[1] + round(second.shape[1] * random.uniform(*PART)), random)
-
-
-def _write(digits: Bytes, random: np.random.Generator) -> NDArray[np.float32]:
-    ink = enlarge(digits[random.integers(len(digits))], HEIGHT, random)
-    return thicken(ink, round(HEIGHT * random.uniform(*THICKER))) if random.random() < THICK_SHARE else ink
-
-
-def _side(ink: NDArray[np.float32], width: int, random: np.random.Generator) -> NDArray[np.float32]:
-    """The left or the right columns."""
-    ink = crop(ink)
-    return crop(ink[:, :width] if random.random() < 0.5 else ink[:, -width:])
+def overlap(segment: Piece, owners: Bytes) -> float:
+    """Intersection over union of a segment's ink with the digit that it shares most pixels with."""
+    window = owners[segment.top : segment.bottom, segment.left : segment.right]
+    shared = np.bincount(window[segment.ink > INK_THRESHOLD], minlength=2)
+    shared[0] = 0  # soft edges belong to no digit
+    digit = int(shared.argmax())
+    return float(shared[digit] / (np.count_nonzero(owners == digit) + shared.sum() - shared[digit]))

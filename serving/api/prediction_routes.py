@@ -133,7 +133,7 @@ async def predict_number(request: Request, model: ModelName = "champion") -> Res
     def read_number(content: bytes) -> tuple[list[list[tuple[Box, Digit]]], NDArray[np.uint8], Rows]:
         with image_errors(), metrics.NUMBER_SECONDS.time():
             image = decode_image(content, state.settings.max_pixels)
-            lines = find_digits(image, chosen.log_confidence)
+            lines = find_digits(image, chosen.digit_score)
         pixels = [digit.pixels for line in lines for _, digit in line]
         images = np.array(pixels, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
         return lines, images, answer(chosen, images) if pixels else []

@@ -6,10 +6,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.files import read_json, sha256
 from recognition.answers import Answer
 from recognition.model import DamagedModel, Model, load_model, read_model
+from recognition.segmentation import find_digits
+from recognition.shapes import (
+    ASPECT,
+    GAP,
+    HEIGHT,
+    INK,
+    INNER_CUT,
+    LEFT_CUT,
+    LENGTH,
+    NO_CUT,
+    NO_GAP,
+    SHAPES,
+    SHARE,
+    WIDTH,
+    penalty,
+)
 from serving.inference.served_models import load_models
 from tests.conftest import Project, drawn_digits
 
@@ -93,7 +110,8 @@ def test_a_model_from_before_ood_scores_and_cards_is_served_without_them(folder:
     assert model.ood_score is None and model.card_page is None
     noise = np.random.default_rng(0).integers(0, 256, (5, 28, 28)).astype(np.uint8)
     confidence = model.classifier.probabilities(noise).max(axis=1)
-    assert np.allclose(model.log_confidence(noise), np.log(confidence), atol=1e-4)
+    shapes = np.ones((5, SHAPES), np.float32)
+    assert np.allclose(model.digit_score(noise, shapes), np.log(confidence) - penalty(shapes), atol=1e-4)
     assert {answer["reason"] for answer in model.answer(noise)} <= {"low_confidence", None}
     assert read_model(folder, None, "other").name == "other"
 
@@ -103,5 +121,26 @@ def test_the_confidence_in_one_whole_digit_falls_for_two_digits_in_one_image(fol
     model = load_model(folder, "2")
     digits = model.known_digits[0]
     both = np.concatenate([digits[:, :, 7:21], digits[::-1, :, 7:21]], axis=2)  # the middle columns of two digits
-    single, pair = model.log_confidence(digits), model.log_confidence(both)
-    assert single.shape == (10,) and single.max() <= 0 and np.median(single) > np.median(pair) + 1
+    shapes = np.zeros((10, SHAPES), np.float32)  # those of a digit without neighbours
+    shapes[:, [WIDTH, HEIGHT, ASPECT, INK, LENGTH]] = 0.7, 1, 0.7, 0.2, 2
+    shapes[:, [INNER_CUT, GAP, SHARE]] = NO_CUT, NO_GAP, 1
+    single, pair = model.digit_score(digits, shapes), model.digit_score(both, shapes)
+    assert single.shape == (10,) and np.median(single) > np.median(pair) + 1
+
+
+@pytest.mark.slow
+def test_a_model_whose_score_knows_no_shapes_reads_numbers_with_penalties(folder: Path) -> None:
+    card = json.loads((folder / "model.json").read_text())
+    hidden = card["whole_digit"]["hidden"]
+    card["whole_digit"]["hidden"] = hidden[:-SHAPES]  # the inputs of earlier versions
+    (folder / "model.json").write_text(json.dumps(card))
+    model = load_model(folder, "2")
+    digits = model.known_digits[0]
+    shapes = np.zeros((10, SHAPES), np.float32)
+    shapes[:, SHARE] = 1
+    costly = shapes.copy()
+    costly[:, LEFT_CUT] = 2
+    scores = model.digit_score(digits, shapes)
+    assert scores.max() <= 0 and np.allclose(model.digit_score(digits, costly), scores - 2)
+    page = Image.fromarray(np.pad(np.hstack(list(digits)), 20))
+    assert sum(map(len, find_digits(page, model.digit_score))) >= 5

@@ -10,9 +10,24 @@ from PIL import Image, ImageDraw
 from recognition.cutting import cut
 from recognition.decoding import decode_image
 from recognition.ink import extract_ink, read_colours
-from recognition.pieces import MAX_PIECES, TooManyDigits, find_lines, find_pieces
+from recognition.pieces import MAX_PIECES, TooManyDigits, find_lines, find_pieces, union
 from recognition.preprocessing import Digit
-from recognition.segmentation import MAX_GLYPHS, Box, find_digits
+from recognition.segmentation import MAX_GLYPHS, Box, find_digits, segment_shapes, split_line
+from recognition.shapes import (
+    ASPECT,
+    GAP,
+    HEIGHT,
+    INNER_CUT,
+    INNER_CUTS,
+    LEFT_CUT,
+    NO_CUT,
+    NO_GAP,
+    RIGHT_CUT,
+    SHAPES,
+    SHARE,
+    WIDTH,
+    penalty,
+)
 from tests.drawing import lit
 
 STROKES = {
@@ -146,13 +161,13 @@ def test_broad_pieces_are_cut_where_they_have_the_least_ink():
 def confident_in(*aspects: float):
     """A stub score that is high for glyphs with one of these ratios of width to height, and only for them."""
 
-    def score(pixels: np.ndarray) -> np.ndarray:
+    def score(pixels: np.ndarray, shapes: np.ndarray) -> np.ndarray:
         scores = np.empty(len(pixels))
         for index, image in enumerate(pixels):
             rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
             aspect = (np.ptp(columns) + 1) / (np.ptp(rows) + 1)
             scores[index] = np.log(0.99 if any(abs(aspect - other) < 0.12 for other in aspects) else 0.1)
-        return scores
+        return scores * shapes[:, SHARE] - penalty(shapes)
 
     return score
 
@@ -167,8 +182,9 @@ def test_the_score_decides_whether_a_piece_is_one_digit_or_two():
 def test_the_score_is_called_once_per_line_with_images_in_mnist_format():
     calls = []
 
-    def score(pixels: np.ndarray) -> np.ndarray:
+    def score(pixels: np.ndarray, shapes: np.ndarray) -> np.ndarray:
         calls.append(pixels)
+        assert shapes.shape == (len(pixels), SHAPES) and shapes.dtype == np.float32
         return np.full(len(pixels), -1.0)
 
     image, pen = paper()
@@ -181,6 +197,32 @@ def test_distant_digits_are_never_joined():
     image, pen = paper()
     write(pen, "11", 60, 40, gap=60)
     assert len(find_digits(image, confident_in(0.9))[0]) == 2
+
+
+def test_shapes_measure_segments_in_heights_of_the_line():
+    ink = np.zeros((40, 90), np.float32)
+    ink[:, :20] = ink[:, 60:80] = 1
+    ink[18:22, :80] = 1  # a bar connects two blocks
+    (components,) = find_lines(find_pieces(np.pad(ink, 3)))
+    pieces, height, join_costs = split_line(components, 0.5)
+    segments = [union(pieces[start:end]) for start, end in join_costs]
+    shapes = dict(zip(join_costs, segment_shapes(pieces, height, join_costs, segments), strict=True))
+    assert height == 40 and len(pieces) > 2
+    first, last = shapes[0, 1], shapes[len(pieces) - 1, len(pieces)]
+    assert first[HEIGHT] == 1 and first[ASPECT] == pytest.approx(first[WIDTH]) and first[SHARE] < 0.6
+    assert first[LEFT_CUT] == 0 < first[RIGHT_CUT] and last[RIGHT_CUT] == 0 < last[LEFT_CUT]
+    assert first[INNER_CUT] == NO_CUT and first[INNER_CUTS] == 0 and first[GAP] == NO_GAP
+    assert shapes[0, 2][INNER_CUTS] == 1 and shapes[0, 2][INNER_CUT] == pytest.approx(first[RIGHT_CUT])
+    assert not any(column.max() > 2 for column in np.array(list(shapes.values()))[:, [WIDTH, HEIGHT]].T)
+
+
+def test_narrow_touching_digits_are_cut_if_there_is_a_score():
+    image, pen = paper()
+    write(pen, "11", 60, 40, gap=40)
+    write(pen, "11", 300, 40, gap=34)
+    pen.line([(300, 80), (334, 80)], fill=0, width=4)  # joins the second pair, which is narrower than a 0
+    slim = confident_in(0.1, 0.2)
+    assert len(find_digits(image, slim)[0]) == 4
 
 
 def test_cutting_keeps_all_ink_and_the_first_slice_has_no_cost():
@@ -204,7 +246,7 @@ def scattered(count: int, size: int = 1, side: int = 800) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def no_score(pixels: np.ndarray) -> np.ndarray:
+def no_score(pixels: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     pytest.fail(f"{len(pixels)} glyphs were scored")
 
 
@@ -237,7 +279,7 @@ def test_ten_lines_of_ten_digits_are_found():
         write(pen, "7014577014", 30, 20 + 78 * row, height=45, gap=50)
     scored = []
 
-    def score(pixels: np.ndarray) -> np.ndarray:
+    def score(pixels: np.ndarray, shapes: np.ndarray) -> np.ndarray:
         scored.append(len(pixels))
         return np.full(len(pixels), -1.0)
 
@@ -287,7 +329,7 @@ BUSY = {
 def test_a_busy_image_is_rejected_or_few_glyphs_are_scored(name):
     scored = []
 
-    def score(pixels: np.ndarray) -> np.ndarray:
+    def score(pixels: np.ndarray, shapes: np.ndarray) -> np.ndarray:
         scored.append(len(pixels))
         return np.full(len(pixels), -1.0)
 

@@ -34,8 +34,10 @@ def test_clean_pages_show_as_many_lines_and_about_as_many_digits_as_they_say(
 def test_touching_digits_are_one_piece_and_others_are_apart() -> None:
     bar = np.ones((60, 10), np.float32)
     for touching, pieces in ((1.0, 1), (0.0, 3)):
-        line = draw_line([bar, bar, bar], 60, touching, np.random.default_rng(0))
+        line, owners = draw_line([bar, bar, bar], 60, touching, np.random.default_rng(0))
         assert len(find_lines(find_pieces(np.pad(line, 5)))[0]) == pieces
+        assert owners.shape == line.shape and set(np.unique(owners)) == {0, 1, 2, 3}
+        assert (owners[line > 0.5] > 0).all()
 
 
 def test_the_distance_is_that_of_the_ink() -> None:

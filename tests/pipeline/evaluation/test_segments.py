@@ -2,34 +2,46 @@
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pipeline.drawing.digits import draw_digits
-from pipeline.evaluation.segments import make_segments
+from pipeline.evaluation.segments import make_segments, overlap
+from recognition.pieces import Piece
+from recognition.shapes import ASPECT, SHAPES, SHARE
 
 
-def test_segments_are_reproducible_and_in_mnist_format() -> None:
+def test_segments_are_reproducible_and_in_mnist_format_with_their_shapes() -> None:
     images, _ = draw_digits(100, seed=1)
-    first, second = make_segments(images, 12, seed=5), make_segments(images, 12, seed=5)
-    for one, other in zip(first, second, strict=True):
-        assert one.shape == (12, 28, 28) and one.dtype == np.uint8 and np.array_equal(one, other)
-    assert not np.array_equal(first[0], make_segments(images, 12, seed=6)[0])
+    first, second = make_segments(images, 30, seed=5), make_segments(images, 30, seed=5)
+    assert set(first) == {"digits", "digit_shapes", "others", "other_shapes"}
+    for name, array in first.items():
+        assert np.array_equal(array, second[name])
+        if name.endswith("s") and not name.endswith("_shapes"):
+            assert array.shape[1:] == (28, 28) and array.dtype == np.uint8
+            shapes = first[f"{name[:-1]}_shapes"]
+            assert shapes.shape == (len(array), SHAPES) and shapes.dtype == np.float32 and np.isfinite(shapes).all()
+    assert not np.array_equal(first["digits"], make_segments(images, 30, seed=6)["digits"])
 
 
-def test_two_touching_digits_are_broader_than_one() -> None:
-    digits, others = make_segments(draw_digits(100, seed=1)[0], 90, seed=2)
-    assert aspect(others[::3]) > 1.5 * aspect(digits)
+def test_others_are_parts_of_digits_and_several_digits() -> None:
+    segments = make_segments(draw_digits(100, seed=1)[0], 200, seed=2)
+    typical = np.median(segments["digit_shapes"][:, ASPECT])
+    others = segments["other_shapes"]
+    assert len(segments["digits"]) >= 180  # almost every digit is among the segments
+    assert (others[:, ASPECT] > 1.5 * typical).any() and (others[:, SHARE] < 0.6).any()
+
+
+def test_the_overlap_is_one_for_a_whole_digit_and_low_for_a_part_and_for_two() -> None:
+    owners = np.zeros((10, 30), np.uint8)
+    owners[:, :10], owners[:, 10:20] = 1, 2
+    spans = {(0, 10): 1.0, (0, 5): 0.5, (0, 20): 0.5, (5, 15): 1 / 3}
+    for (left, right), expected in spans.items():
+        piece = Piece(np.ones((10, right - left), np.float32), 0, 10, left, right)
+        assert overlap(piece, owners) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("shape", [(20, 2), (3, 24), (1, 1)])
-def test_narrow_low_and_faint_figures_are_cut_too(shape: tuple[int, int]) -> None:
+def test_narrow_low_and_faint_figures_give_segments_too(shape: tuple[int, int]) -> None:
     images = np.zeros((3, 28, 28), np.uint8)
     images[:2, 4 : 4 + shape[0], 2 : 2 + shape[1]] = np.array([255, 9])[:, None, None]  # the third one is blank
-    digits, others = make_segments(images, 6, seed=0)
-    assert digits.any(axis=(1, 2)).all() and others.any(axis=(1, 2)).all()
-
-
-def aspect(images: NDArray[np.uint8]) -> float:
-    """Median width over height of the ink."""
-    sides = [[np.ptp(np.flatnonzero(image.any(axis))) for axis in (0, 1)] for image in images]
-    return float(np.median([width / height for width, height in sides]))
+    segments = make_segments(images, 60, seed=0)
+    assert segments["digits"].any(axis=(1, 2)).all() and len(segments["digits"])
