@@ -20,7 +20,8 @@ IMAGES, LABELS = drawn_digits(3)
 def run(workspace: Path, monkeypatch: pytest.MonkeyPatch):
     """Runs the stage on few images of a dataset; returns its splits "calibration" and "forms"."""
     params = load_params()
-    sizes = {"images": 5, "validation_images": 5, "sensitivity_images": 5, "ood_samples": 20, "forms": 68, "segments": 30}
+    sizes = dict.fromkeys(("images", "validation_images", "sensitivity_images"), 5)
+    sizes |= {"ood_samples": 20, "forms": 68, "segments": 30}
     small = params.model_copy(update={"corrupt": params.corrupt.model_copy(update=sizes)})
     monkeypatch.setattr(corrupt, "load_params", lambda: small)
 
