@@ -174,7 +174,6 @@ def batches(split: Split, classes: int, settings: Model, passes: int = 1) -> tf.
     data = data.batch(size, drop_remainder=True).repeat(repeats).enumerate()
     seeds = tf.data.Dataset.random(settings.seed).batch(2)
 
-    @tf.autograph.experimental.do_not_convert  # no control flow depends on tensors; saves 2 s of conversion
     def augment(numbered: tuple[Any, tuple[Any, Any]], seed: Any) -> tuple[Any, Any]:
         step, (pixels, targets) = numbered
         images = tf.cast(pixels, tf.float32) / 255
@@ -183,4 +182,5 @@ def batches(split: Split, classes: int, settings: Model, passes: int = 1) -> tf.
         strength = tf.where(step < final_phase_from, 1.0, final_strength)
         return distort(images, tf.cast(seed % 2**31, tf.int32), augmentation, strength), targets
 
+    augment = tf.autograph.experimental.do_not_convert(augment)  # no control flow depends on tensors: saves 2 s
     return tf.data.Dataset.zip(data, seeds).map(augment, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
