@@ -31,7 +31,7 @@ FORMS = replace(TEST, widths=(1.2, 4), tilt=8)  # digits of one number are hardl
 def evaluated_model(name: str) -> Model:
     """The model of the last run of the pipeline."""
     file, score = MODELS / name / "model.tflite", read_json(EVALUATIONS / name / "whole_digit_score.json")
-    return Model(name, None, file, {"digest": sha256(file), "whole_digit": score})
+    return Model(name, None, file, {"digest": sha256(file), "segment": score})
 
 
 def read_numbers(image: Image.Image, model: Model) -> list[str]:

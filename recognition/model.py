@@ -49,8 +49,9 @@ class Model:
         """sha256 of everything that decides answers: model file, classes, confidence threshold and scores."""
         keys = ("name", "dataset", "classes", "digest", "threshold", "not_a_digit")
         content = {key: self.card.get(key) for key in keys}
-        if "whole_digit" in self.card:  # else the digest of an earlier version would change
-            content["whole_digit"] = self.card["whole_digit"]
+        for key in ("whole_digit", "segment"):
+            if key in self.card:  # else the digest of an earlier version would change
+                content[key] = self.card[key]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -76,8 +77,13 @@ class Model:
         return OODScore.from_card(self.card["not_a_digit"]) if "not_a_digit" in self.card else None
 
     @cached_property
+    def segment_score(self) -> OODScore | None:
+        """The log-odds that a segment of a number is not exactly one digit; None for an earlier version."""
+        return OODScore.from_card(self.card["segment"]) if "segment" in self.card else None
+
+    @cached_property
     def whole_digit_score(self) -> OODScore | None:
-        """The log-odds that a segment of a number is not exactly one digit; None for a version without it."""
+        """The same by the image alone, without the segment's shape; only earlier versions have it."""
         return OODScore.from_card(self.card["whole_digit"]) if "whole_digit" in self.card else None
 
     @cached_property
@@ -102,16 +108,15 @@ class Model:
         """Score (n,) of segments of a number: images, uint8 (n, 28, 28), and shapes, float32 (n, SHAPES).
 
         The log-odds that a segment is one digit, plus the log-probability of its class. The sum over all segments of a
-        line is comparable between groupings. Models of earlier versions know no shapes: for them it is the
-        log-probability, once for each component, minus penalties.
+        line is comparable between groupings. For earlier versions it is the log-probability, once for each component,
+        minus penalties.
         """
         probabilities = self.classifier.probabilities(images)
         confidence = np.log(probabilities.max(axis=1).astype(np.float64) + 1e-6)
-        score = self.whole_digit_score
-        if score is not None and score.shapes:
-            return np.asarray(confidence - score(probabilities, images, shapes))
-        if score is not None:
-            confidence -= np.logaddexp(0, score(probabilities, images))
+        if self.segment_score is not None:
+            return np.asarray(confidence - self.segment_score(probabilities, images, shapes))
+        if self.whole_digit_score is not None:
+            confidence -= np.logaddexp(0, self.whole_digit_score(probabilities, images))
         return np.asarray(confidence * shapes[:, SHARE] - penalty(shapes))
 
     def answer(self, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
@@ -157,7 +162,7 @@ def load_model(folder: Path, version: str | None, name: str | None = None) -> Mo
         model = read_model(folder, version, name)
         same = model.matches_known_digits()
         # Read now: the folder may be deleted while the model answers
-        _ = model.ood_score, model.whole_digit_score, model.card_page
+        _ = model.ood_score, model.segment_score, model.whole_digit_score, model.card_page
     except (OSError, KeyError, ValueError) as error:
         raise DamagedModel(f"{folder}: {error}") from None
     if not same:

@@ -121,17 +121,10 @@ class OODScore:
         mean, deviation, hidden, hidden_bias, output = (np.asarray(card[name], np.float32) for name in ARRAYS)
         return cls(mean, deviation, hidden, hidden_bias, output, float(card["bias"]), float(card["threshold"]))
 
-    @property
-    def shapes(self) -> int:
-        """Number of further inputs: `recognition.shapes.SHAPES`, or 0."""
-        (classes, measures), inputs = self.mean.shape, len(self.hidden)
-        shapes: int = inputs - (2 + 2 * (measures - CELLS) + classes)  # the others are those of `features`
-        return shapes
-
     def __call__(self, probabilities: Probabilities, images: Images, shapes: Floats | None = None) -> Floats:
         """Scores (n,), the log-odds of being out of distribution, for (n, classes) and uint8 (n, 28, 28).
 
-        `shapes`: further inputs, float32 (n, self.shapes).
+        `shapes`: the further inputs, float32 (n, SHAPES).
         """
         inputs = features(probabilities, images, self.mean, self.deviation)
         inputs = inputs if shapes is None else np.hstack([inputs, shapes])

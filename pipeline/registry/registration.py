@@ -41,7 +41,7 @@ def register(
         "digest": evaluation["digest"],
         "threshold": evaluation["val"]["threshold"],
         "not_a_digit": read_json(EVALUATIONS / name / "ood_score.json"),
-        "whole_digit": read_json(EVALUATIONS / name / "whole_digit_score.json"),
+        "segment": read_json(EVALUATIONS / name / "whole_digit_score.json"),
     }
     client = tracking.connect()
     version = versions.by_content(model, Model(name, None, MODELS / name / MODEL_FILE, content).content_digest)

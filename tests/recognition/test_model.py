@@ -103,7 +103,7 @@ def test_a_different_answer_to_a_known_digit_is_refused(folder: Path) -> None:
 @pytest.mark.slow
 def test_a_model_from_before_ood_scores_and_cards_is_served_without_them(folder: Path) -> None:
     card = json.loads((folder / "model.json").read_text())
-    del card["not_a_digit"], card["whole_digit"]
+    del card["not_a_digit"], card["segment"]
     (folder / "model.json").write_text(json.dumps(card))
     (folder / "model_card.html").unlink()
     model = load_model(folder, "2")
@@ -129,10 +129,10 @@ def test_the_confidence_in_one_whole_digit_falls_for_two_digits_in_one_image(fol
 
 
 @pytest.mark.slow
-def test_a_model_whose_score_knows_no_shapes_reads_numbers_with_penalties(folder: Path) -> None:
+def test_an_earlier_version_whose_score_knows_no_shapes_reads_numbers_with_penalties(folder: Path) -> None:
     card = json.loads((folder / "model.json").read_text())
-    hidden = card["whole_digit"]["hidden"]
-    card["whole_digit"]["hidden"] = hidden[:-SHAPES]  # the inputs of earlier versions
+    card["whole_digit"] = card.pop("segment")
+    card["whole_digit"]["hidden"] = card["whole_digit"]["hidden"][:-SHAPES]  # the last inputs are the shapes
     (folder / "model.json").write_text(json.dumps(card))
     model = load_model(folder, "2")
     digits = model.known_digits[0]
