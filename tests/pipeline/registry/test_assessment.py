@@ -236,9 +236,10 @@ def test_the_content_digest_covers_what_decides_answers_and_nothing_else() -> No
     same = version(**base, run_id="c", commit="d", metrics={"test": {"accuracy": 0.98}}, cost={"latency_median_us": 6})
     assert first.content_digest == same.content_digest
     changes: list[dict[str, Any]] = [
-        {"classes": ["0", "2"]}, {"threshold": 0.51}, {"not_a_digit": {"bias": 1.1}}, {"digest": "b" * 64}
+        {"classes": ["0", "2"]}, {"threshold": 0.51}, {"not_a_digit": {"bias": 1.1}}, {"digest": "b" * 64},
+        {"segment": {"bias": 1.0}}, {"whole_digit": {"bias": 1.0}},
     ]  # fmt: skip
-    assert len({version(**{**base, **change}).content_digest for change in changes} | {first.content_digest}) == 5
+    assert len({version(**{**base, **change}).content_digest for change in changes} | {first.content_digest}) == 7
 
 
 def test_logged_answers_are_evidence_for_the_gate(workspace: Path, val: Split, monkeypatch: pytest.MonkeyPatch) -> None:
