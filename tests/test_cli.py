@@ -246,7 +246,7 @@ def test_ctrl_c_during_the_imports_of_a_stage_prints_no_traceback(clone: Path) -
 
 
 def test_ctrl_c_during_the_imports_of_a_command_has_status_130(clone: Path) -> None:
-    status, said = interrupt([DIGITS, "sweep"], clone, wait_for_tensorflow)
+    status, said = interrupt([DIGITS, "references"], clone, wait_for_tensorflow)
     assert status == 130 or (sys.version_info >= (3, 12) and status == -signal.SIGABRT)
     assert "Traceback" not in said and "KeyboardInterrupt" not in said
 
