@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recognition.classifier import Classifier
 from recognition.out_of_distribution import OODScore
-from recognition.shapes import SHARE, penalty
+from recognition.shapes import Shape, penalty
 
 MODEL_FILE: Final = "model.tflite"
 CARD_FILE: Final = "model.json"
@@ -117,7 +117,7 @@ class Model:
             return np.asarray(confidence - self.segment_score(probabilities, images, shapes))
         if self.whole_digit_score is not None:
             confidence -= np.logaddexp(0, self.whole_digit_score(probabilities, images))
-        return np.asarray(confidence * shapes[:, SHARE] - penalty(shapes))
+        return np.asarray(confidence * shapes[:, Shape.SHARE] - penalty(shapes))
 
     def answer(self, images: NDArray[np.uint8]) -> list[dict[str, Any]]:
         """Answers to images, uint8 (n, 28, 28), ink bright, in order: dictionaries with the fields of `Answer`.

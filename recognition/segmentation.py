@@ -17,24 +17,7 @@ from recognition.paper import Assumptions
 from recognition.pieces import MANY_DIGITS, Piece, TooManyDigits, find_lines, find_pieces, union
 from recognition.preprocessing import Digit, glyph_to_digit
 from recognition.raster import Floats
-from recognition.shapes import (
-    ASPECT,
-    GAP,
-    HEIGHT,
-    INK,
-    INNER_CUT,
-    INNER_CUTS,
-    JOIN,
-    LEFT_CUT,
-    LENGTH,
-    NO_CUT,
-    NO_GAP,
-    RIGHT_CUT,
-    SHAPES,
-    SHARE,
-    WIDTH,
-    penalty,
-)
+from recognition.shapes import NO_CUT, NO_GAP, SHAPES, Shape, penalty
 
 WORKING_SIDE: Final = 800  # pixels of the longer side; leaves 100 pixels for each of eight digits
 POLARITY_SIDE: Final = 256  # pixels of the longer side; leaves strokes of several digits distinct
@@ -154,9 +137,14 @@ def segment_shapes(
         ]
         ink = float(segment.ink.sum())
         changes = float(np.abs(np.diff(segment.ink, axis=1)).sum())
-        row[[WIDTH, HEIGHT, ASPECT]] = segment.width / height, segment.height / height, segment.width / segment.height
-        row[[INK, LENGTH]] = ink / height**2, changes / (2 * height)  # strokes are as wide as 2 * ink / changes
-        row[[LEFT_CUT, RIGHT_CUT]] = pieces[start].cut_cost, pieces[end].cut_cost if end < len(pieces) else 0.0
-        row[[INNER_CUT, INNER_CUTS, JOIN]] = min(cuts, default=NO_CUT), len(cuts), join
-        row[[GAP, SHARE]] = max(gaps, default=NO_GAP), segment.share
+        row[Shape.WIDTH], row[Shape.HEIGHT] = segment.width / height, segment.height / height
+        row[Shape.ASPECT] = segment.width / segment.height
+        row[Shape.INK] = ink / height**2
+        row[Shape.LENGTH] = changes / (2 * height)  # strokes are as wide as 2 * ink / changes
+        row[Shape.LEFT_CUT] = pieces[start].cut_cost
+        row[Shape.RIGHT_CUT] = pieces[end].cut_cost if end < len(pieces) else 0.0
+        row[Shape.INNER_CUT], row[Shape.INNER_CUTS] = min(cuts, default=NO_CUT), len(cuts)
+        row[Shape.JOIN] = join
+        row[Shape.GAP] = max(gaps, default=NO_GAP)
+        row[Shape.SHARE] = segment.share
     return shapes

@@ -12,21 +12,7 @@ from pipeline.files import read_json, sha256
 from recognition.answers import Answer
 from recognition.model import DamagedModel, Model, load_model, read_model
 from recognition.segmentation import find_digits
-from recognition.shapes import (
-    ASPECT,
-    GAP,
-    HEIGHT,
-    INK,
-    INNER_CUT,
-    LEFT_CUT,
-    LENGTH,
-    NO_CUT,
-    NO_GAP,
-    SHAPES,
-    SHARE,
-    WIDTH,
-    penalty,
-)
+from recognition.shapes import NO_CUT, NO_GAP, SHAPES, Shape, penalty
 from serving.inference.served_models import load_models
 from tests.conftest import Project, drawn_digits
 
@@ -122,8 +108,8 @@ def test_the_confidence_in_one_whole_digit_falls_for_two_digits_in_one_image(fol
     digits = model.known_digits[0]
     both = np.concatenate([digits[:, :, 7:21], digits[::-1, :, 7:21]], axis=2)  # the middle columns of two digits
     shapes = np.zeros((10, SHAPES), np.float32)  # those of a digit without neighbours
-    shapes[:, [WIDTH, HEIGHT, ASPECT, INK, LENGTH]] = 0.7, 1, 0.7, 0.2, 2
-    shapes[:, [INNER_CUT, GAP, SHARE]] = NO_CUT, NO_GAP, 1
+    shapes[:, [Shape.WIDTH, Shape.HEIGHT, Shape.ASPECT, Shape.INK, Shape.LENGTH]] = 0.7, 1, 0.7, 0.2, 2
+    shapes[:, [Shape.INNER_CUT, Shape.GAP, Shape.SHARE]] = NO_CUT, NO_GAP, 1
     single, pair = model.digit_score(digits, shapes), model.digit_score(both, shapes)
     assert single.shape == (10,) and np.median(single) > np.median(pair) + 1
 
@@ -137,9 +123,9 @@ def test_an_earlier_version_whose_score_knows_no_shapes_reads_numbers_with_penal
     model = load_model(folder, "2")
     digits = model.known_digits[0]
     shapes = np.zeros((10, SHAPES), np.float32)
-    shapes[:, SHARE] = 1
+    shapes[:, Shape.SHARE] = 1
     costly = shapes.copy()
-    costly[:, LEFT_CUT] = 2
+    costly[:, Shape.LEFT_CUT] = 2
     scores = model.digit_score(digits, shapes)
     assert scores.max() <= 0 and np.allclose(model.digit_score(digits, costly), scores - 2)
     page = Image.fromarray(np.pad(np.hstack(list(digits)), 20))

@@ -13,21 +13,7 @@ from recognition.ink import extract_ink, read_colours
 from recognition.pieces import MAX_PIECES, TooManyDigits, find_lines, find_pieces, union
 from recognition.preprocessing import Digit
 from recognition.segmentation import MAX_GLYPHS, Box, find_digits, segment_shapes, split_line
-from recognition.shapes import (
-    ASPECT,
-    GAP,
-    HEIGHT,
-    INNER_CUT,
-    INNER_CUTS,
-    LEFT_CUT,
-    NO_CUT,
-    NO_GAP,
-    RIGHT_CUT,
-    SHAPES,
-    SHARE,
-    WIDTH,
-    penalty,
-)
+from recognition.shapes import NO_CUT, NO_GAP, SHAPES, Shape, penalty
 from tests.drawing import lit
 
 STROKES = {
@@ -167,7 +153,7 @@ def confident_in(*aspects: float):
             rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
             aspect = (np.ptp(columns) + 1) / (np.ptp(rows) + 1)
             scores[index] = np.log(0.99 if any(abs(aspect - other) < 0.12 for other in aspects) else 0.1)
-        return scores * shapes[:, SHARE] - penalty(shapes)
+        return scores * shapes[:, Shape.SHARE] - penalty(shapes)
 
     return score
 
@@ -209,11 +195,17 @@ def test_shapes_measure_segments_in_heights_of_the_line():
     shapes = dict(zip(join_costs, segment_shapes(pieces, height, join_costs, segments), strict=True))
     assert height == 40 and len(pieces) > 2
     first, last = shapes[0, 1], shapes[len(pieces) - 1, len(pieces)]
-    assert first[HEIGHT] == 1 and first[ASPECT] == pytest.approx(first[WIDTH]) and first[SHARE] < 0.6
-    assert first[LEFT_CUT] == 0 < first[RIGHT_CUT] and last[RIGHT_CUT] == 0 < last[LEFT_CUT]
-    assert first[INNER_CUT] == NO_CUT and first[INNER_CUTS] == 0 and first[GAP] == NO_GAP
-    assert shapes[0, 2][INNER_CUTS] == 1 and shapes[0, 2][INNER_CUT] == pytest.approx(first[RIGHT_CUT])
-    assert not any(column.max() > 2 for column in np.array(list(shapes.values()))[:, [WIDTH, HEIGHT]].T)
+    assert (
+        first[Shape.HEIGHT] == 1
+        and first[Shape.ASPECT] == pytest.approx(first[Shape.WIDTH])
+        and first[Shape.SHARE] < 0.6
+    )
+    assert first[Shape.LEFT_CUT] == 0 < first[Shape.RIGHT_CUT] and last[Shape.RIGHT_CUT] == 0 < last[Shape.LEFT_CUT]
+    assert first[Shape.INNER_CUT] == NO_CUT and first[Shape.INNER_CUTS] == 0 and first[Shape.GAP] == NO_GAP
+    assert shapes[0, 2][Shape.INNER_CUTS] == 1 and shapes[0, 2][Shape.INNER_CUT] == pytest.approx(
+        first[Shape.RIGHT_CUT]
+    )
+    assert not any(column.max() > 2 for column in np.array(list(shapes.values()))[:, [Shape.WIDTH, Shape.HEIGHT]].T)
 
 
 def test_narrow_touching_digits_are_cut_if_there_is_a_score():

@@ -6,7 +6,7 @@ import pytest
 from pipeline.drawing.digits import draw_digits
 from pipeline.evaluation.segments import make_segments, overlap
 from recognition.pieces import Piece
-from recognition.shapes import ASPECT, SHAPES, SHARE
+from recognition.shapes import SHAPES, Shape
 
 
 def test_segments_are_reproducible_and_in_mnist_format_with_their_shapes() -> None:
@@ -24,10 +24,10 @@ def test_segments_are_reproducible_and_in_mnist_format_with_their_shapes() -> No
 
 def test_others_are_parts_of_digits_and_several_digits() -> None:
     segments = make_segments(draw_digits(100, seed=1)[0], 200, seed=2)
-    typical = np.median(segments["digit_shapes"][:, ASPECT])
+    typical = np.median(segments["digit_shapes"][:, Shape.ASPECT])
     others = segments["other_shapes"]
     assert len(segments["digits"]) >= 180  # almost every digit is among the segments
-    assert (others[:, ASPECT] > 1.5 * typical).any() and (others[:, SHARE] < 0.6).any()
+    assert (others[:, Shape.ASPECT] > 1.5 * typical).any() and (others[:, Shape.SHARE] < 0.6).any()
 
 
 def test_the_overlap_is_one_for_a_whole_digit_and_low_for_a_part_and_for_two() -> None:
