@@ -65,7 +65,8 @@ class ModelBucket:
             return None
 
     def _stamp(self) -> str:
-        return str(self._files.info(f"{self._root}/{CURRENT}"))  # S3: its digest and time
+        info = self._files.info(f"{self._root}/{CURRENT}")
+        return str(info.get("ETag") or info)  # S3: the digest alone, as the time may change without the content
 
     def _download(self, copy: Path) -> None:
         """Copies current.json and the folders that it names. Their completeness is verified on loading."""

@@ -109,6 +109,8 @@ def test_an_outage_keeps_the_models_and_ends_by_itself(
         watcher.look()
     assert served.current is before and pending() == 1
     assert len(caplog.records) == 1 and store.url in caplog.records[0].reason  # type: ignore[attr-defined]
+    current = store.s3.folder / "digits" / "served" / "current.json"
+    os.utime(current, (current.stat().st_atime + 60, current.stat().st_mtime + 60))  # restored with the same content
     store.s3.start()
     watcher.look()
     assert served.current is before and pending() == 0
