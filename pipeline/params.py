@@ -20,7 +20,7 @@ from pipeline.settings import (
 
 
 def _no_alias(name: str) -> str:
-    if re.fullmatch(r"champion|previous|latest|v\d+", name):  # MLflow reserves the last two
+    if re.fullmatch(r"champion|previous|challenger|latest|v\d+", name):  # MLflow reserves the last two
         raise ValueError("the model registry uses this name as an alias or a version; choose another")
     return name
 

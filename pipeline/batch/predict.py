@@ -169,11 +169,16 @@ def predict_part(portable: Portable, schema: pa.Schema, name: str, part: Part) -
     answers = portable.model.answer(np.stack(images)) if images else []
     named = iter([{**answer, "label": classes and classes[answer["prediction"]]} for answer in answers])
     rows = [{"error": error} if error else next(named) for error in errors]
-    keys = [{schema.names[0]: key} for key in part.names]
+    keys = [{schema.names[0]: printable(key)} for key in part.names]
     table = pa.Table.from_pylist([key | row for key, row in zip(keys, rows, strict=True)], schema)
     stream = io.BytesIO()
     pq.write_table(table, stream)
     return stream.getvalue()
+
+
+def printable(key: str | int) -> str | int:
+    r"""A file's name as Unicode text: bytes that are not UTF-8, which file systems allow, become \xe9."""
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") if isinstance(key, str) else key
 
 
 def load_file(path: Path) -> Model:
@@ -187,11 +192,10 @@ def load_file(path: Path) -> Model:
 
 
 def load_champion() -> Model:
-    """The champion of the dataset in params.yaml, from MLflow's registry. Raises PipelineError if there is none."""
-    from pipeline.params import load_params
+    """The champion of the last run's dataset, from MLflow's registry. Raises PipelineError if there is none."""
     from pipeline.registry import versions
 
-    model = versions.registered_model(load_params().data.dataset)
+    model = versions.current_model()
     champion = versions.by_alias(model, versions.CHAMPION)
     if champion is None:
         raise PipelineError(f"{model} has no champion; run: make repro, or name a model's file with --model")

@@ -56,7 +56,7 @@ def review(
     review.main(list_only, accept, reject)
 
 
-@app.command(epilog="Example: digits erase 01a1f95ae08d08df0bce72ccca7c85ac")
+@app.command(epilog="Example: digits erase 01a1f95ae08d08df0bce72ccca7c85ac5d0c47e1b39a6f28")
 @in_project
 def erase(
     request_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The request_id of an answer.")],

@@ -3,9 +3,11 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pipeline.evaluation.statistics import mcnemar_p_value
 from pipeline.monitoring.drift import Window, title
+from pipeline.registry.versions import CHALLENGER
 
 
 def compare_with_champion(window: Window, champion: str) -> list[dict[str, Any]]:
@@ -14,23 +16,25 @@ def compare_with_champion(window: Window, champion: str) -> list[dict[str, Any]]
     `agreement` is the share of the `pictures` with the same prediction. Of the `labelled` ones, `accuracy` and
     `champion_accuracy` are the shares of correct predictions, and `p_value` is that of McNemar's test; else None.
     """
-    groups = window.by_version()
-    incumbent = next((version for version in groups if version[1] == champion), None)
+    groups = {str(number): group for number, group in window.predictions.groupby("version")}
+    titles = {number: title((_name(group), number)) for number, group in groups.items()}
+    groups = {number: group.drop_duplicates("picture") for number, group in groups.items()}
+    if champion not in groups:
+        return []
+    incumbent = groups.pop(champion)
     rows = []
-    for version in groups if incumbent else ():
-        if incumbent is None or version[1] == champion:
-            continue
-        both = groups[version].merge(groups[incumbent], on="picture", suffixes=("", "_champion"))
-        labels = window.labels[both["picture"].to_numpy(int)]
-        new, old = (both[column].to_numpy(int) for column in ("prediction", "prediction_champion"))
+    for number, answers in groups.items():
+        both = answers.merge(incumbent, on="picture", suffixes=("", "_champion"))
         if not len(both):
             continue
+        labels = window.labels[both["picture"].to_numpy(int)]
+        new, old = (both[column].to_numpy(int) for column in ("prediction", "prediction_champion"))
         right, champion_right = ((found == labels)[labels >= 0] for found in (new, old))
         known = bool(len(right))
         rows.append(
             {
-                "challenger": title(version),
-                "champion": title(incumbent),
+                "challenger": titles[number],
+                "champion": titles[champion],
                 "pictures": len(both),
                 "agreement": float(np.mean(new == old)),
                 "labelled": len(right),
@@ -40,6 +44,11 @@ def compare_with_champion(window: Window, champion: str) -> list[dict[str, Any]]
             }
         )
     return rows
+
+
+def _name(answers: pd.DataFrame) -> str:
+    """The name of a version. One that was promoted has answered as `challenger` and under the name of its entry."""
+    return min({*answers["model"]} - {CHALLENGER}, default=CHALLENGER)
 
 
 def describe_comparison(row: dict[str, Any]) -> str:

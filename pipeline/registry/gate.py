@@ -20,7 +20,8 @@ def decide(challenger: Evidence, champion: Evidence | None, quality_bar: float, 
     """Promote a challenger that reaches the quality bar and can replace the champion (see `model_selection.decide`).
 
     Both answered the same images in the same order, none of which trained one of them; `champion` is None if there is
-    none to compare with. With fewer than `policy.minimum_images` validation images, the challenger is refused.
+    none to compare with. With fewer than `policy.minimum_images` validation images, the challenger is refused;
+    without a champion, only if there are none.
     """
     count = len(challenger.clean)
     if champion is not None and count < policy.minimum_images:
@@ -29,6 +30,8 @@ def decide(challenger: Evidence, champion: Evidence | None, quality_bar: float, 
             f"too few images to decide: {count:,} validation images trained neither model, at least "
             f"{policy.minimum_images:,} are needed",
         )
+    if not count:
+        return Decision(False, "there are no validation images that did not train it")
     accuracy = float(challenger.clean.mean())
     if accuracy < quality_bar:
         return Decision(False, f"below the quality bar: validation accuracy {accuracy:.2%}, bar {quality_bar:.2%}")

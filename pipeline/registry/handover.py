@@ -55,22 +55,25 @@ def export(model: str) -> None:
 def write(model: str, target: Path) -> None:
     """Write the served versions of `model` to a local folder, and delete versions that are no longer needed.
 
-    A challenger that is not among them is served as well, under the name `challenger`.
+    A challenger that is not among them is served as well, under the name `challenger`, if its files are intact and its
+    classes are the champion's.
     """
     champion, models = versions.served(model)
     challenger = versions.by_alias(model, versions.CHALLENGER)
     if challenger is not None and str(challenger.version) not in {served.version for served in models.values()}:
-        models[versions.CHALLENGER] = versions.download(model, str(challenger.version))
+        found = versions.find(model, str(challenger.version))
+        if found is not None and found.card.get("classes") == models[champion].card.get("classes"):
+            models[versions.CHALLENGER] = found
     copied = [copy_version(served, target) for served in models.values()]
     entries = {
         name: {"folder": folder_name(served), "version": served.version, "digest": served.digest}
         for name, served in models.items()
     }
     current = {"dataset": models[champion].card["dataset"], "champion": champion, "models": entries}
-    found = None
+    before = None
     with suppress(OSError, ValueError):
-        found = read_json(target / CURRENT)
-    if any(copied) or found != current:  # an unchanged file must not trigger a reload
+        before = read_json(target / CURRENT)
+    if any(copied) or before != current:  # an unchanged file must not trigger a reload
         write_json(target / CURRENT, current)
     keep = {entry["folder"] for entry in entries.values()}
     previous = versions.by_alias(model, versions.PREVIOUS)

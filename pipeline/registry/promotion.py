@@ -12,9 +12,6 @@ import typer
 
 from pipeline import tracking
 from pipeline.console import AsJson, PipelineError, run_app, say
-from pipeline.files import read_json
-from pipeline.params import load_params
-from pipeline.paths import REPORTS
 from pipeline.registry import gate, handover, versions
 from pipeline.registry.assessment import assess
 from pipeline.registry.champion import champion_state, change, demotion, refuse
@@ -24,7 +21,7 @@ from records import promotions
 
 def promote(version: str, reason: str = "", as_json: AsJson = False) -> None:
     """Make a version champion if the gate accepts it, or, with a reason, although the gate refuses it."""
-    model, reason = registered_model(), reason.strip()
+    model, reason = versions.current_model(), reason.strip()
     if not version.isdecimal() or versions.by_number(model, version) is None:
         raise PipelineError(
             f"the version is {version!r}, expected the number of a version of {model}: digits promote 3 "
@@ -55,7 +52,7 @@ def promote(version: str, reason: str = "", as_json: AsJson = False) -> None:
 
 def rollback(reason: str = "", as_json: AsJson = False) -> None:
     """Make the previous champion champion again. A second rollback undoes the first."""
-    engine, model = open_database(), registered_model()
+    engine, model = open_database(), versions.current_model()
     state, previous = champion_state(engine, model), versions.by_alias(model, versions.PREVIOUS)
     if state.version is None or previous is None:
         raise PipelineError(f"{model} has no previous champion; digits champions shows its history")
@@ -69,22 +66,39 @@ def rollback(reason: str = "", as_json: AsJson = False) -> None:
 
 def challenge(version: str, as_json: AsJson = False) -> None:
     """Let services serve a version as `challenger`, beside the champion. `none` ends this."""
-    model = registered_model()
+    model = versions.current_model()
     number = version if version.isdecimal() and versions.by_number(model, version) is not None else None
     if number is None and version != "none":
         raise PipelineError(f"the version is {version!r}, expected the number of a version of {model}, or none")
-    client = tracking.connect()
+    client, name, text = tracking.connect(), None, "none"
     if number is not None:
-        versions.download(model, number)
+        name = name_of_challenger(model, number)
         client.set_registered_model_alias(model, versions.CHALLENGER, number)
+        text = f"version {number}; services with DIGITS_CHALLENGER={name} log its answers"
     elif versions.by_alias(model, versions.CHALLENGER) is not None:
         client.delete_registered_model_alias(model, versions.CHALLENGER)
     handover.export(model)
-    text = f"version {number}; services with DIGITS_CHALLENGER=challenger log its answers" if number else "none"
     if as_json:
-        say(json.dumps({"challenger": number}))
+        say(json.dumps({"challenger": number, "name": name}))
     else:
         say(f"challenger: {text}")
+
+
+def name_of_challenger(model: str, number: str) -> str:
+    """The name under which services serve this version beside the champion: its entry's, or `challenger`.
+
+    Raises PipelineError for the champion, for a version with other classes and for a damaged one.
+    """
+    champion, served = versions.served_versions(model)
+    if number == served[champion]:
+        raise PipelineError(f"version {number} is the champion; expected another version of {model}")
+    challenger, current = (versions.download(model, version) for version in (number, served[champion]))
+    if challenger.card.get("classes") != current.card.get("classes"):
+        raise PipelineError(
+            f"version {number} has other classes than the champion, version {current.version}; "
+            "a service answers with models of the same classes"
+        )
+    return next((name for name, version in served.items() if version == number), versions.CHALLENGER)
 
 
 def report(event: str, version: str, text: str, as_json: bool, **details: Any) -> None:
@@ -100,7 +114,7 @@ def show(as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    engine, model = open_database(), registered_model()
+    engine, model = open_database(), versions.current_model()
     state, previous = champion_state(engine, model), versions.by_alias(model, versions.PREVIOUS)
     rows = promotions.history(engine, model)
     if as_json:
@@ -116,14 +130,6 @@ def show(as_json: AsJson = False) -> None:
         time = f"{row['time']:%Y-%m-%d %H:%M:%S}"
         table.add_row(time, row["who"], event, row["champion_before"], row["version"], row["reason"])
     Console().print(table)
-
-
-def registered_model() -> str:
-    """The registered model of the last run, or of the dataset in `params.yaml`."""
-    try:
-        return str(read_json(REPORTS / "registered.json")["model"])
-    except FileNotFoundError:
-        return versions.registered_model(load_params().data.dataset)
 
 
 def promote_winner(model: str, candidates: Sequence[str]) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline import tracking
 from pipeline.console import PipelineError
+from pipeline.files import read_json
 from pipeline.params import load_params
+from pipeline.paths import REPORTS
 from recognition.model import DamagedModel, Model, load_model
 
 if TYPE_CHECKING:
@@ -20,6 +22,14 @@ REPAIR: Final = "register again: dvc repro --single-item --force register packag
 def registered_model(dataset: str) -> str:
     """The name under which all models of a dataset are registered."""
     return f"{dataset}-classifier"
+
+
+def current_model() -> str:
+    """The registered model of the last run, or of the dataset in `params.yaml`."""
+    try:
+        return str(read_json(REPORTS / "registered.json")["model"])
+    except FileNotFoundError:
+        return registered_model(load_params().data.dataset)
 
 
 def by_content(model: str, content_digest: str) -> "ModelVersion | None":

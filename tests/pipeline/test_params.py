@@ -42,6 +42,7 @@ def test_the_files_of_the_repository_are_valid() -> None:
         ("params['models']['cnn']['optimizer']['name'] = 'adamm'", "models.cnn.optimizer.name"),
         ("del params['selection']", "selection"),
         ("params['models']['champion'] = params['models']['cnn']", "models.champion"),
+        ("params['models']['challenger'] = params['models']['cnn']", "models.challenger"),
         ("params['models']['latest'] = params['models']['cnn']", "models.latest"),
         ("params['models']['v2'] = params['models']['cnn']", "models.v2"),
         ("params['models']['v10'] = params['models']['cnn']", "models.v10"),

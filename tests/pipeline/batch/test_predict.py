@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import signal
 import subprocess
 import time
@@ -228,3 +229,15 @@ def test_scripts_get_a_summary_as_json(
     assert {(row["prediction"], row["label"]) for row in rows if row["error"] is None} == {(4, "A")}
     summary = {"output": str(output), "pictures": len(rows), "uncertain": len(rows) - errors, "errors": errors}
     assert json.loads(capsys.readouterr().out) == {**summary, "model": "fours", "version": "3"}
+
+
+def test_a_name_that_is_not_utf8_becomes_readable(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.batch import predict
+
+    (folder / "0.png").rename(Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.png")))
+    monkeypatch.setattr(predict, "load_champion", Fours)
+    predict.main(folder, tmp_path / "predictions.parquet")
+    rows = {row["file"]: row for row in pq.read_table(tmp_path / "predictions.parquet").to_pylist()}
+    assert rows[r"caf\xe9.png"]["error"] is None and rows[r"caf\xe9.png"]["prediction"] == 4

@@ -32,6 +32,19 @@ def test_versions_are_compared_on_the_pictures_that_both_answered() -> None:
     assert "agree on 50.00% of 6 pictures" in text and "4 labelled ones: 75.00% and 50.00%" in text
 
 
+def test_a_promoted_version_keeps_the_answers_that_it_gave_as_challenger() -> None:
+    """Version 5 answered pictures 0 to 5 as challenger of version 3, then 5 to 9 as champion."""
+    rows = [
+        answers("cnn", "3", range(10), [1] * 10),
+        answers("challenger", "5", range(6), [1, 1, 1, 2, 2, 2]),
+        answers("cnn", "5", range(5, 10), [2, 1, 1, 1, 1]),
+    ]
+    both = Window(np.zeros((10, 28, 28), np.uint8), np.full(10, -1), pd.concat(rows, ignore_index=True))
+    (row,) = compare_with_champion(both, "5")
+    assert (row["challenger"], row["champion"]) == ("cnn v3", "cnn v5")
+    assert (row["pictures"], row["agreement"]) == (10, 0.7)
+
+
 def test_without_labels_there_is_no_accuracy() -> None:
     (row,) = compare_with_champion(window([-1] * 10), "3")
     assert row["labelled"] == 0 and row["accuracy"] is None and row["p_value"] is None

@@ -20,6 +20,11 @@ def test_below_the_quality_bar_nothing_else_counts() -> None:
     assert not better.promote and "quality bar" in better.reason
 
 
+def test_without_validation_images_nothing_becomes_champion() -> None:
+    unknown = Evidence(NONE, ROBUST, errors(0, 0, 5000), NONE, SMALL)
+    assert decide(unknown, None, 0, POLICY) == Decision(False, "there are no validation images that did not train it")
+
+
 @pytest.mark.parametrize("images", [99, 100])
 def test_too_few_images_decide_nothing(images: int) -> None:
     old, new = (Evidence(errors(0, wrong, images), ROBUST, errors(0, 100, 5000), NONE, SMALL) for wrong in (60, 0))

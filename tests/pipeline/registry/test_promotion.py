@@ -10,11 +10,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from pipeline import tracking
+from pipeline.batch import predict
 from pipeline.console import PipelineError
 from pipeline.files import read_json, write_bytes, write_json
 from pipeline.registry import champion, handover, promotion, versions
@@ -61,10 +63,10 @@ def either_database(request, stores: Path, monkeypatch) -> None:
 
 
 @pytest.fixture
-def make_version(stores: Path, tmp_path: Path) -> Callable[[str], Model]:
+def make_version(stores: Path, tmp_path: Path) -> Callable[..., Model]:
     """Registers a version with files of its own, as an entry of `models:`."""
 
-    def make(name: str) -> Model:
+    def make(name: str, **card: Any) -> Model:
         count = len(tracking.connect().search_model_versions(f"name='{MODEL}'"))
         folder = tmp_path / f"source{count}"
         content = f"a model {count}".encode()
@@ -73,7 +75,7 @@ def make_version(stores: Path, tmp_path: Path) -> Callable[[str], Model]:
         write_bytes(served / "model.tflite", content)
         write_bytes(served / "known_digits.npz", b"known digits")
         write_bytes(served / "model_card.html", b"a card")
-        write_json(served / "model.json", {"name": name, "dataset": "mnist", "digest": digest})
+        write_json(served / "model.json", {"name": name, "dataset": "mnist", "digest": digest, **card})
         version = tracking.connect().create_model_version(MODEL, str(folder), tags={"name": name, "digest": digest})
         tracking.connect().set_registered_model_alias(MODEL, name, version.version)
         return versions.download(MODEL, str(version.version))
@@ -449,17 +451,45 @@ def test_a_bucket_that_is_gone_is_one_line_and_the_promotion_stays(make_version,
     assert read_json(s3.folder / s3.bucket / "served" / "current.json")["models"]["cnn"]["version"] == "1"
 
 
-def test_a_challenger_is_served_beside_the_champion_until_it_ends(make_version, stores: Path) -> None:
+def test_a_challenger_is_served_beside_the_champion_until_it_ends(make_version, stores: Path, capsys) -> None:
     promote(make_version("cnn"))
-    make_version("cnn")  # the gate has not decided yet
+    make_version("cnn")
+    make_version("cnn")  # has the alias of its entry, which is served at the champion's version all the same
     promotion.challenge("2")
+    assert "version 2; services with DIGITS_CHALLENGER=challenger log" in capsys.readouterr().out
     served = read_json(stores / "current.json")
     assert {name: entry["version"] for name, entry in served["models"].items()} == {"cnn": "1", "challenger": "2"}
     assert served["champion"] == "cnn" and (stores / served["models"]["challenger"]["folder"]).is_dir()
-    promotion.challenge("1")
-    assert set(read_json(stores / "current.json")["models"]) == {"cnn"}, "the champion challenges itself"
-    promotion.challenge("2")
     promotion.challenge("none")
     assert set(read_json(stores / "current.json")["models"]) == {"cnn"}
-    with pytest.raises(PipelineError, match="the version is '9', expected the number"):
-        promotion.challenge("9")
+    for version, reason in (("9", "the version is '9', expected the number"), ("1", "version 1 is the champion")):
+        with pytest.raises(PipelineError, match=reason):
+            promotion.challenge(version)
+
+
+def test_a_challenger_that_is_served_already_keeps_its_name(make_version, stores: Path, capsys) -> None:
+    promote(make_version("cnn"))
+    make_version("mlp")
+    promotion.challenge("2", as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"challenger": "2", "name": "mlp"}
+    assert set(read_json(stores / "current.json")["models"]) == {"cnn", "mlp"}
+
+
+def test_a_challenger_that_services_cannot_load_is_refused_and_never_exported(make_version, stores: Path) -> None:
+    promote(make_version("cnn"))
+    make_version("cnn", classes=["a", "b"])
+    with pytest.raises(PipelineError, match="version 2 has other classes than the champion, version 1"):
+        promotion.challenge("2")
+    make_version("cnn")
+    promotion.challenge("3")
+    promote(versions.download(MODEL, "2"))  # the new champion has other classes than the challenger
+    handover.export(MODEL)
+    assert {entry["version"] for entry in read_json(stores / "current.json")["models"].values()} == {"2"}
+
+
+def test_a_batch_is_answered_by_the_champion_of_the_last_run(make_version, stores: Path, workspace: Path) -> None:
+    promote(make_version("cnn"))
+    assert predict.load_champion().version == "1"
+    write_json(workspace / "reports" / "registered.json", {"model": "optdigits-classifier"})
+    with pytest.raises(PipelineError, match="optdigits-classifier has no champion"):
+        predict.load_champion()
