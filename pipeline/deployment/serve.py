@@ -38,7 +38,8 @@ def main(host: str = "127.0.0.1", port: Annotated[int, typer.Option(min=1, max=6
         wait_until_ready(server, f"http://{'127.0.0.1' if host in ALL_INTERFACES else host}:{port}")
         name = "localhost" if host in ("127.0.0.1", *ALL_INTERFACES) else host
         say(f"\n  Open http://{name}:{port}   (Ctrl-C stops)\n  {describe_access(host)}\n")
-        server.wait()
+        if status := server.wait():
+            raise PipelineError(f"the service ended by itself, with status {status}; its last lines say why")
     except KeyboardInterrupt:
         say("\nstopping")
     finally:

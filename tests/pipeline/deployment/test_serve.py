@@ -1,8 +1,15 @@
-"""The sentence of `make serve` on who can access the service."""
+"""`make serve`: the sentence on who can access the service, and a service that dies."""
+
+import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
+from pipeline.console import PipelineError
+from pipeline.deployment import serve
 from pipeline.deployment.serve import describe_access
+from pipeline.files import write_json
 
 
 @pytest.mark.parametrize(
@@ -17,3 +24,14 @@ from pipeline.deployment.serve import describe_access
 def test_it_describes_the_access(monkeypatch: pytest.MonkeyPatch, host: str, key: str, text: str) -> None:
     monkeypatch.setenv("DIGITS_API_KEY", key)
     assert text in describe_access(host)
+
+
+def test_a_service_that_ends_by_itself_is_an_error(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process in place of the service is ready at once and then killed, as by the kernel without memory."""
+    write_json(workspace / "reports" / "bento.json", {"bento": "digits:1"})
+    monkeypatch.setattr(serve, "check_free", lambda host, port: None)
+    monkeypatch.setattr(serve, "start", lambda *_, **__: subprocess.Popen(["sh", "-c", "kill -KILL $$"]))
+    monkeypatch.setattr(serve, "wait_until_ready", lambda server, url: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its own handlers
+    with pytest.raises(PipelineError, match="ended by itself, with status -9"):
+        serve.main()
