@@ -11,7 +11,7 @@ import sqlalchemy as sql
 
 BUSY_SECONDS = 5  # maximum wait for the lock of a SQLite file, or for a connection to a server
 RECYCLE_SECONDS = 10
-VERSION_TABLE = "digits_alembic_version"  # not Alembic's default: MLflow may keep its tables in the same database
+VERSION_TABLE = "digits_alembic_version"  # not Alembic's default, which other applications in the database use
 HEAD = "0002"  # the newest revision in migrations/versions; every change of the tables adds a revision
 MIGRATION_LOCK = 0x64696769  # key of a PostgreSQL advisory lock; any number that no other application uses
 
@@ -162,7 +162,8 @@ def in_utc(time: datetime) -> datetime:
 
 def reason_of(error: Exception) -> str:
     """Return the first line of a database driver's message, without the statement."""
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0][:200]
+    message = str(getattr(error, "orig", None) or error).strip() or repr(error)
+    return message.splitlines()[0][:200]
 
 
 def shared_secret(engine: sql.Engine, name: str, proposal: str) -> str:

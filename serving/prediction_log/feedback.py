@@ -6,7 +6,7 @@ import anyio
 
 from serving.errors import ErrorCode, RequestError, too_many
 from serving.prediction_log.log import Ambiguous, NotLogged, PredictionLog, Unreachable
-from serving.prediction_log.request_ids import RequestIds, UnknownRequestId, age
+from serving.prediction_log.request_ids import RequestIds, UnknownRequestId, age, is_signed
 
 RECENT_SECONDS = 5.0  # maximum time until an answer, also of another worker, is in the database
 POLL_SECONDS = 0.1
@@ -36,7 +36,9 @@ class Feedback:
         if self._waiting >= MAX_WAITING:
             raise too_many("labels")
         self._waiting += 1
-        end = time.monotonic() + RECENT_SECONDS - max(age(request_id), 0)
+        end = time.monotonic()
+        if is_signed(request_id):  # others may be invented: no label waits for them
+            end += RECENT_SECONDS - max(age(request_id), 0)
         try:
             while True:
                 try:

@@ -132,11 +132,10 @@ class PredictionLog:
         with self._log_outages():
             self._prepare()
             count = sum(answered.pictures for answered in batch)
-            try:
-                write(self._engine, [entry._replace(client=self._hash(entry.client)) for entry in batch])
-                metrics.LOG_WRITTEN.inc(count)
-            except (sql.exc.DataError, sql.exc.IntegrityError):  # the database will never accept these rows
-                metrics.LOST_REFUSED.inc(count)
+            hashed = [entry._replace(client=self._hash(entry.client)) for entry in batch]
+            refused = sum(entry.pictures for entry in write(self._engine, hashed))
+            metrics.LOG_WRITTEN.inc(count - refused)
+            metrics.LOST_REFUSED.inc(refused)
             self._done += count
             return True
         return False
@@ -147,8 +146,7 @@ class PredictionLog:
             database.migrate(self._engine)
             self._key = self._key or database.shared_secret(self._engine, "hash_key", secrets.token_hex(32))
             id_key = database.shared_secret(self._engine, "request_id_key", secrets.token_hex(32))
-            since = database.shared_secret(self._engine, "request_ids_signed_since", f"{time.time():.3f}")
-            self._ids.use_key(bytes.fromhex(id_key), float(since))
+            self._ids.use_key(bytes.fromhex(id_key))
             self._ready = True
 
     def _keyed_hash(self, client: str) -> str:
@@ -172,19 +170,19 @@ class PredictionLog:
 
     @contextmanager
     def _log_outages(self) -> Iterator[None]:
-        """Suppresses database errors. Logs the start and the end of an outage once."""
+        """Suppresses errors, so that none ends the thread. Logs the start and the end of an outage once."""
         try:
             yield
             if self._failing:
                 logger.warning("the prediction log's database answers again")
             self._failing = False
-        except sql.exc.SQLAlchemyError as error:
+        except Exception as error:
             metrics.LOG_FAILURES.inc()
             self._ready = False  # the tables may be gone with the database
             if not self._failing:
                 logger.error(
                     "the prediction log's database cannot be used (%s); answers go on, and up to %d wait to be logged",
-                    database.reason_of(error),
+                    database.reason_of(error) if isinstance(error, sql.exc.SQLAlchemyError) else repr(error)[:200],
                     MOST_WAITING,
                 )
             self._failing = True

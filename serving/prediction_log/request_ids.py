@@ -1,4 +1,4 @@
-"""Request ids: the time, random bits, and a signature. An invented id is refused without asking the database."""
+"""Request ids: the time, random bits, and a signature. A forged signature is refused without asking the database."""
 
 import hashlib
 import hmac
@@ -8,6 +8,7 @@ import time
 
 MAX_CLOCK_SKEW = 60.0  # seconds by which the clocks of two machines may differ
 SIGNATURE_BYTES = 8
+CONTENT_DIGITS = 32  # of the time and the random bits
 FORM = re.compile(r"([0-9a-f]{32})([0-9a-f]{16})?(?:-([0-9]{1,4}))?", re.ASCII)
 
 
@@ -16,19 +17,18 @@ class UnknownRequestId(Exception):
 
 
 class RequestIds:
-    """Creates and verifies ids. Until a key is set, ids have no signature.
+    """Creates and verifies ids.
 
     An id is 12 hexadecimal digits of the time in milliseconds, 20 random ones, and 16 of an HMAC-SHA256 of both.
-    Ids that were created before signatures were introduced end after the random digits.
+    Until a key is set, ids end after the random digits: the database was not reached yet. They stay valid.
     """
 
     def __init__(self) -> None:
         self._key: bytes | None = None
-        self._signed_since = 0.0
 
-    def use_key(self, key: bytes, signed_since: float) -> None:
-        """Signs with `key`. Ids without a signature are valid if they are older than `signed_since` (Unix time)."""
-        self._signed_since, self._key = signed_since, key
+    def use_key(self, key: bytes) -> None:
+        """Signs with `key` from now on."""
+        self._key = key
 
     def create(self) -> str:
         """Creates an id."""
@@ -43,20 +43,21 @@ class RequestIds:
         if not (parts := FORM.fullmatch(text)):
             raise UnknownRequestId
         content, signature, number = parts.groups()
-        created = _time_of(content)
-        if created > time.time() + MAX_CLOCK_SKEW:
+        if _time_of(content) > time.time() + MAX_CLOCK_SKEW:
             raise UnknownRequestId
-        if self._key is not None:
-            if signature is None and created >= self._signed_since:
-                raise UnknownRequestId
-            if signature is not None and not hmac.compare_digest(signature, sign(self._key, content)):
-                raise UnknownRequestId
+        if self._key and signature and not hmac.compare_digest(signature, sign(self._key, content)):
+            raise UnknownRequestId
         return content + (signature or ""), int(number) if number else None
 
 
 def sign(key: bytes, content: str) -> str:
     """The signature of an id's content, in hexadecimal."""
     return hmac.digest(key, content.encode(), hashlib.sha256)[:SIGNATURE_BYTES].hex()
+
+
+def is_signed(request_id: str) -> bool:
+    """Whether the id has a signature. Anyone can invent an id without one."""
+    return len(request_id) > CONTENT_DIGITS
 
 
 def age(request_id: str) -> float:

@@ -54,8 +54,48 @@ def shadow_answers(model: Model, pixels: bytes) -> list[tuple[Any, ...]] | None:
         return None
 
 
-def write(engine: sql.Engine, entries: list[Answered]) -> None:
-    """Writes all entries or none. Raises SQLAlchemyError; DataError and IntegrityError recur on every retry."""
+def write(engine: sql.Engine, entries: list[Answered]) -> list[Answered]:
+    """Writes the entries, and returns those that are refused. Raises SQLAlchemyError if the database cannot be used.
+
+    All entries are one transaction. Only if the values of one are refused, each entry is one of its own.
+    """
+    try:
+        insert(engine, entries)
+        return []
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        if len(entries) == 1:
+            if is_written(engine, entries[0]):
+                return []
+            shown = {"request_id": entries[0].request_id, "reason": database.reason_of(error)}
+            log.error("an answer cannot be logged", extra=shown)
+            return entries
+    return [refused for entry in entries for refused in write(engine, [entry])]
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the values of an entry caused the error, so that it recurs on every retry; otherwise it is an outage.
+
+    For values of a wrong type or size, drivers raise InterfaceError or ProgrammingError without an SQL state (with one,
+    a server reports for example a missing table), and SQLAlchemy and Python raise errors that are no DBAPIError.
+    """
+    if isinstance(error, (sql.exc.InterfaceError, sql.exc.ProgrammingError)):
+        return not error.connection_invalidated and getattr(error.orig, "sqlstate", None) is None
+    if isinstance(error, sql.exc.DBAPIError):
+        return isinstance(error, (sql.exc.DataError, sql.exc.IntegrityError))
+    return isinstance(error, sql.exc.StatementError) or not isinstance(error, sql.exc.SQLAlchemyError)
+
+
+def is_written(engine: sql.Engine, entry: Answered) -> bool:
+    """Whether the database has the request, for example because the confirmation of its transaction was lost."""
+    query = sql.select(database.pictures.c.position).where(database.pictures.c.request_id == entry.request_id)
+    with engine.connect() as connection:
+        return connection.execute(query).first() is not None
+
+
+def insert(engine: sql.Engine, entries: list[Answered]) -> None:
+    """Writes all entries or none. Raises SQLAlchemyError; other errors too if values cannot be stored."""
     pictures: list[dict[str, Any]] = []
     predictions: list[dict[str, Any]] = []
     for entry in entries:

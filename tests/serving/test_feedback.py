@@ -1,4 +1,4 @@
-"""Labels: invented ids never reach the database, recent answers are waited for, and few labels wait at a time."""
+"""Labels: invented ids hold up no others, recent answers are waited for, and few labels wait at a time."""
 
 import asyncio
 import threading
@@ -31,7 +31,7 @@ class Log:
 @pytest.fixture
 def ids() -> RequestIds:
     made = RequestIds()
-    made.use_key(bytes(32), 0.0)
+    made.use_key(bytes(32))
     return made
 
 
@@ -47,12 +47,20 @@ async def store(desk: Feedback, log: Log, request_id: str) -> str:
 def test_an_invented_id_is_refused_without_asking_the_database(ids: RequestIds) -> None:
     log, forged = Log(), RequestIds()
     log.logged.set()
-    forged.use_key(bytes(31) + b"1", 0.0)
-    for made in (forged.create(), RequestIds().create(), "f" * 48, "no id"):
+    forged.use_key(bytes(31) + b"1")
+    for made in (forged.create(), "f" * 48, "no id"):
         assert asyncio.run(store(Feedback(ids), log, made)) == "unknown_request_id"
     assert log.asked == []
     assert asyncio.run(store(Feedback(ids), log, f"{(made := ids.create())}-2")) == "stored"
     assert log.asked == [(made, 2, 3, "client")]
+
+
+def test_an_id_without_a_signature_is_looked_up_once(ids: RequestIds) -> None:
+    log, made = Log(), RequestIds().create()
+    assert asyncio.run(store(Feedback(ids), log, made)) == "unknown_request_id"
+    assert log.asked == [(made, None, 3, "client")]  # a second look-up would mean that it was waited for
+    log.logged.set()
+    assert asyncio.run(store(Feedback(ids), log, made)) == "stored"
 
 
 def test_an_answer_that_is_still_being_logged_is_waited_for(ids: RequestIds) -> None:

@@ -1,5 +1,6 @@
 """The prediction log: what it writes, and that neither a slow nor a lost database is ever waited for."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import sqlalchemy as sql
 
 from records import database
 from serving.prediction_log import log as prediction_log
+from serving.prediction_log.feedback import Feedback
 from serving.prediction_log.log import Ambiguous, NotLogged, PredictionLog, Unreachable
 from serving.prediction_log.request_ids import RequestIds
 from serving.prediction_log.rows import Answered, kept_fields
@@ -29,8 +31,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def opened(key: str = "", max_rows: int = 1000) -> Iterator[PredictionLog]:
-    log = PredictionLog(database.database_url(Path.cwd()), key, 90, max_rows, RequestIds())
+def opened(key: str = "", max_rows: int = 1000, ids: RequestIds | None = None) -> Iterator[PredictionLog]:
+    log = PredictionLog(database.database_url(Path.cwd()), key, 90, max_rows, ids or RequestIds())
     try:
         yield log
     finally:
@@ -62,10 +64,10 @@ def counted(name: str) -> float:
     return prometheus_client.REGISTRY.get_sample_value(name) or 0.0
 
 
-def lost() -> float:
+def lost(reason: str = "full") -> float:
     import prometheus_client
 
-    return prometheus_client.REGISTRY.get_sample_value("digits_log_lost_pictures_total", {"reason": "full"}) or 0.0
+    return prometheus_client.REGISTRY.get_sample_value("digits_log_lost_pictures_total", {"reason": reason}) or 0.0
 
 
 def test_each_model_has_a_row_and_the_pixels_are_kept_once(database_url: str) -> None:
@@ -150,6 +152,27 @@ def test_a_lost_database_is_said_once_counted_and_used_again(
     assert len(rows(database.predictions)) == 2
 
 
+def test_answers_from_before_the_database_was_first_reached_can_be_labelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, away, ids = tmp_path / "digits.db", tmp_path / "away.db", RequestIds()
+    monkeypatch.setenv("DIGITS_DATABASE_URL", f"sqlite:///{here}")
+    other = RequestIds()
+    with opened(ids=other):  # another instance had the key long before
+        pass
+    here.rename(away)
+    here.mkdir()  # SQLite cannot open a folder
+    with opened(ids=ids) as log:
+        one = answered()._replace(request_id=ids.create())
+        log.record(one)
+        here.rmdir()
+        away.rename(here)
+        wait_for(lambda: log._done == 1)
+        for instance in (ids, other):
+            asyncio.run(Feedback(instance).store(log, one.request_id, 4, "me"))
+    assert [(row.request_id, row.label) for row in rows(database.labels)] == [(one.request_id, 4)] * 2
+
+
 def test_a_restarted_postgresql_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with running_postgres() as server:
         monkeypatch.setenv("DIGITS_DATABASE_URL", server.new_database())
@@ -163,6 +186,91 @@ def test_a_restarted_postgresql_is_used_again(monkeypatch: pytest.MonkeyPatch) -
             server.start()
             wait_for(lambda: log._done == 2)
             assert len(rows(database.pictures)) == 2
+
+
+def test_a_refused_entry_takes_no_others_with_it(database_url: str) -> None:
+    good, bad, last = answered(2), answered(3), answered()
+    bad = bad._replace(answers=[[(None, *row[1:]) for row in given] for given in bad.answers])
+    written, refused = counted("digits_log_pictures_total"), lost("refused")
+    with opened() as log:
+        for entry in (good, bad, last):  # one batch
+            log.record(entry)
+        wait_for(lambda: log._done == 6)
+    assert {row.request_id for row in rows(database.pictures)} == {good.request_id, last.request_id}
+    assert len(rows(database.predictions)) == 6
+    assert counted("digits_log_pictures_total") - written == 3 and lost("refused") - refused == 3
+
+
+def test_a_value_of_a_wrong_type_or_size_is_refused_and_holds_up_no_others(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = [
+        [kept_fields({**ROW, "model": "cnn", "confidence": object()})],  # the driver cannot convert it
+        [kept_fields({**ROW, "model": "cnn", "uncertain": "perhaps"})],  # SQLAlchemy refuses it
+        [kept_fields({**ROW, "model": "cnn", "prediction": 10**30})],
+        [kept_fields({**ROW, "model": "\ud800"})],  # half of a character
+    ]
+    written, refused = counted("digits_log_pictures_total"), lost("refused")
+    with caplog.at_level(logging.ERROR, "digits"), opened() as log:
+        for entry in (answered(), *(answered()._replace(answers=[rows]) for rows in wrong), answered()):
+            log.record(entry)
+        wait_for(lambda: log._done == 6)
+    assert len(rows(database.pictures)) == 2
+    assert counted("digits_log_pictures_total") - written == 2 and lost("refused") - refused == 4
+    assert [record.message for record in caplog.records] == ["an answer cannot be logged"] * 4
+
+
+def test_missing_tables_are_an_outage_and_lose_nothing(engine: sql.Engine) -> None:
+    refused = lost("refused")
+    with opened() as log:
+        failures = counted("digits_log_failures_total")
+        with engine.begin() as connection:
+            connection.execute(sql.text("alter table pictures rename to elsewhere"))
+        log.record(answered())
+        wait_for(lambda: counted("digits_log_failures_total") >= failures + 2)
+        with engine.begin() as connection:
+            connection.execute(sql.text("alter table elsewhere rename to pictures"))
+        wait_for(lambda: log._done == 1)
+    assert len(rows(database.pictures)) == 1 and lost("refused") == refused
+
+
+@pytest.mark.parametrize("error", [ValueError(), OverflowError("date value out of range")])
+def test_an_error_of_the_housekeeping_is_counted_and_does_not_stop_the_log(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def prune(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(prediction_log, "HOUSEKEEPING_SECONDS", 0.05)
+    monkeypatch.setattr(database, "prune", prune)
+    before = counted("digits_log_failures_total")
+    with caplog.at_level(logging.ERROR, "digits"), opened() as log:
+        wait_for(lambda: counted("digits_log_failures_total") >= before + 2)
+        log.record(answered())
+        wait_for(lambda: log._done == 1)
+    assert len(rows(database.pictures)) == 1
+    assert any(repr(error) in record.getMessage() for record in caplog.records)
+
+
+def test_entries_whose_confirmation_was_lost_are_not_lost(
+    database_url: str, engine: sql.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, refused = counted("digits_log_pictures_total"), lost("refused")
+    commit, failures = prediction_log.write, iter([True])
+
+    def interrupted(engine: sql.Engine, entries: list[Answered]) -> list[Answered]:
+        found = commit(engine, entries)
+        if next(failures, False):  # after the commit, before its confirmation
+            raise sql.exc.OperationalError("commit", None, Exception("the connection is lost"))
+        return found
+
+    monkeypatch.setattr(prediction_log, "write", interrupted)
+    with opened() as log:
+        log.record(answered(2))
+        log.record(answered())
+        wait_for(lambda: log._done == 3)
+    assert len(rows(database.pictures)) == 3 and len(rows(database.predictions)) == 6
+    assert counted("digits_log_pictures_total") - written == 3 and lost("refused") == refused
 
 
 def test_rows_that_are_never_taken_hold_up_no_others(database_url: str) -> None:

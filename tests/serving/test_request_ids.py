@@ -1,18 +1,18 @@
-"""Request ids: signed, dated, and those from before signatures were introduced."""
+"""Request ids: signed, dated, and those that were created before the key was known."""
 
 import time
 
 import pytest
 
 from serving.prediction_log import request_ids
-from serving.prediction_log.request_ids import RequestIds, UnknownRequestId, age
+from serving.prediction_log.request_ids import RequestIds, UnknownRequestId, age, is_signed
 
 KEY = bytes(32)
 
 
-def signed(since: float = 0.0, key: bytes = KEY) -> RequestIds:
+def signed(key: bytes = KEY) -> RequestIds:
     ids = RequestIds()
-    ids.use_key(key, since)
+    ids.use_key(key)
     return ids
 
 
@@ -56,20 +56,21 @@ def test_an_id_from_the_future_is_refused_beyond_the_clocks_skew(monkeypatch: py
                 signed().parse(made)
 
 
-def test_the_limits_of_an_ids_age_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_the_clocks_skew_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_ids.time, "time_ns", lambda: 1_800_000_060_000_000_000)
-    made, unsigned = signed().create(), RequestIds().create()
+    made = signed().create()
     monkeypatch.setattr(request_ids.time, "time", lambda: 1_800_000_000.0)
     assert signed().parse(made) == (made, None)  # as far ahead as clocks may differ
-    assert signed(since=1_800_000_060.001).parse(unsigned) == (unsigned, None)
+    monkeypatch.setattr(request_ids.time, "time", lambda: 1_799_999_999.9)
     with pytest.raises(UnknownRequestId):
-        signed(since=1_800_000_060.0).parse(unsigned)
+        signed().parse(made)
 
 
-def test_unsigned_ids_are_valid_if_they_are_older_than_signatures() -> None:
-    made = RequestIds().create()
-    assert len(made) == 32
-    assert signed(since=time.time() + 10).parse(made) == (made, None)
-    with pytest.raises(UnknownRequestId):
-        signed(since=time.time() - 10).parse(made)
-    assert RequestIds().parse(made) == (made, None)  # no key yet: the database decides
+def test_ids_from_before_the_key_was_known_stay_valid() -> None:
+    ids = RequestIds()
+    made = ids.create()
+    assert len(made) == 32 and not is_signed(made)
+    assert ids.parse(made) == (made, None)
+    ids.use_key(KEY)
+    assert ids.parse(f"{made}-3") == (made, 3)
+    assert is_signed(ids.create())
