@@ -68,7 +68,10 @@ def make_variables() -> list[tuple[str, str, str]]:
 
 
 def params() -> list[tuple[str, str, str]]:
-    """Returns key, value and comment of every leaf of params.yaml. Of the models, only the first is listed."""
+    """Returns key, value and comment of every leaf of params.yaml.
+
+    Of the models, only the first is listed. `sweep.ranges` is one row: its keys are those of a model.
+    """
     rows: list[tuple[str, str, str]] = []
     path: list[tuple[int, str]] = []
     for line in (ROOT / "params.yaml").read_text().splitlines():
@@ -76,8 +79,9 @@ def params() -> list[tuple[str, str, str]]:
             continue
         depth, name, value, comment = len(parts[1]), parts[2], parts[3] or "", parts[4] or ""
         path = [*(item for item in path if item[0] < depth), (depth, name)]
-        if value or comment:
-            rows.append((".".join(item[1] for item in path), value, comment))
+        key = ".".join(item[1] for item in path)
+        if (value or comment) and not key.startswith("sweep.ranges."):
+            rows.append((key, value, comment))
     first = next(name.split(".")[1] for name, _, _ in rows if name.startswith("models."))
     selected = [row for row in rows if not row[0].startswith("models.") or row[0].split(".")[1] == first]
     return [(name.replace(f"models.{first}", "models.NAME"), value, comment) for name, value, comment in selected]

@@ -1,5 +1,6 @@
 """What can be set by environment variables, read once and checked on start."""
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ from records.database import parse_url
 
 SECRET = frozenset({"api_key", "hash_key", "database_url", "rate_storage"})  # values that no message shows
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-HOST = re.compile(r"\*|(\*\.)?[a-z0-9_.:-]+")
+HOST = re.compile(r"\*|(\*\.)?[a-z0-9_.-]+")
 ORIGIN = re.compile(r"\*|https?://[^/\s,]+")
 Count = Annotated[int, Field(ge=1)]
 
@@ -53,14 +54,17 @@ class Settings(BaseModel):
     challenger_share: Annotated[float, Field(ge=0, le=1)] = Field(
         0, description="share of the clients whose requests for the champion the challenger answers"
     )
-    log_max_days: Annotated[float, Field(gt=0)] = Field(90, description="days after which predictions are deleted")
-    log_max_rows: Count = Field(
+    log_max_days: Annotated[float, Field(gt=0, le=36_500)] = Field(
+        90, description="days after which predictions are deleted; at most 36500"
+    )
+    log_max_rows: Annotated[int, Field(ge=1, le=10**12)] = Field(
         1_000_000,
         description="maximum number of logged pictures (1.8 kB each with two models); the oldest are deleted first",
     )
     hash_key: Annotated[SecretStr, Field(min_length=16)] | None = Field(
         None,
-        description="secret of the client hashes, 16 or more characters; unset: a random one, kept in the database",
+        description="secret of the client hashes, 16 or more characters; unset: a random one, kept in the database; "
+        "required if requests are counted in Redis",
     )
     workers: Count = Field(1, description="number of worker processes")
     max_body_bytes: Count = Field(2_000_000, description="maximum size of a request body in bytes")
@@ -112,48 +116,65 @@ class Settings(BaseModel):
 
     @field_validator("rate_storage")
     @classmethod
-    def _known_storage(cls, value: str) -> str:
+    def _known_storage(cls, value: str, info: ValidationInfo) -> str:
+        expected = "expected memory:// or redis://HOST:PORT/NUMBER"
         if value == "memory://":
             return value
-        if value.startswith(("redis://", "rediss://")):
-            try:
-                import redis
+        if not value.startswith(("redis://", "rediss://")):
+            raise ValueError(expected)
+        try:
+            import redis
 
-                redis.Redis.from_url(value)  # connects with the first command
-                return value
-            except ImportError:
-                raise ValueError("the package redis is missing; the variant `cluster` of the image has it") from None
-            except ValueError:  # its message may show a part of the password
-                pass
-        raise ValueError("expected memory:// or redis://HOST:PORT/NUMBER")
+            redis.Redis.from_url(value)  # connects with the first command
+        except ImportError:
+            raise ValueError("the package redis is missing; the variant `cluster` of the image has it") from None
+        except ValueError:  # its message may show a part of the password
+            raise ValueError(expected) from None
+        if info.data.get("rate_per_minute") and info.data.get("hash_key", "wrong") is None:
+            raise ValueError("Redis gets keyed hashes of the clients; set DIGITS_HASH_KEY, the same for all instances")
+        return value
 
     @field_validator("allowed_hosts")
     @classmethod
     def _host_names(cls, value: str) -> str:
-        if wrong := sorted(name for name in _names(value.lower()) if not HOST.fullmatch(name)):
-            raise ValueError(f"expected names like digits.example.org, *.example.org or *, found {wrong[0]!r}")
+        for name in sorted(_names(value.lower())):
+            try:
+                _host_name(name)
+            except ValueError:
+                expected = "expected names like digits.example.org, *.example.org or *, without a port"
+                raise ValueError(f"{expected}, found {name!r}") from None
         return value
 
     @field_validator("allow_origins")
     @classmethod
     def _web_origins(cls, value: str) -> str:
-        if wrong := sorted(name for name in _names(value) if not ORIGIN.fullmatch(name)):
+        if wrong := sorted(name for name in _names(value.lower()) if not ORIGIN.fullmatch(name)):
             raise ValueError(f"expected origins like https://example.org, or *, found {wrong[0]!r}")
         return value
 
     @property
     def host_names(self) -> frozenset[str]:
         """Host names that clients may use, in lower case."""
-        return LOOPBACK_NAMES | _names(self.allowed_hosts.lower())
+        return LOOPBACK_NAMES | {_host_name(name) for name in _names(self.allowed_hosts.lower())}
 
     @property
     def origins(self) -> frozenset[str]:
-        """Origins of other sites that may call the service."""
-        return _names(self.allow_origins)
+        """Origins of other sites that may call the service, as browsers send them: lower case, no default port."""
+        names = _names(self.allow_origins.lower())
+        return frozenset(name.removesuffix(":443" if name.startswith("https:") else ":80") for name in names)
 
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(name.strip() for name in text.split(",") if name.strip())
+
+
+def _host_name(name: str) -> str:
+    """A name or pattern in lower case; an IPv6 address in its short form, as clients send it. Raises ValueError."""
+    if ":" in name and "%" not in name:
+        return str(ipaddress.IPv6Address(name))
+    if not HOST.fullmatch(name):
+        raise ValueError(name)
+    return name
 
 
 def variable(field: str) -> str:

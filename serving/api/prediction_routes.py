@@ -42,7 +42,7 @@ from serving.inference.occlusion import evidence
 from serving.telemetry import metrics
 
 TAGS: list[str | Enum] = ["Predictions"]  # the group in /docs
-# What the event loop handles itself takes less than 5 ms; anything larger goes to a thread
+# Work of 10 ms or less, such as reading a picture of the page, stays in the event loop; larger work goes to a thread
 SMALL_PIXELS = 110_000  # of a PNG: the page's pictures are 280 x 280
 SMALL_JSON = 60_000  # bytes: about 20 images of 28x28 pixels
 

@@ -1,6 +1,7 @@
 """What the routes share: settings, models, threads, the prediction log."""
 
 import gc
+import math
 import sys
 import time
 from typing import Any
@@ -41,6 +42,7 @@ class ServiceState:
         self.challenger = Challenger(settings.challenger, settings.challenger_share)
         self.feedback = Feedback(self.ids)
         self.log: PredictionLog | None = None
+        self._published = frozenset[str]()
 
     def start(self) -> None:
         """Loads the models. With `model_dir`, also watches it for promotions. Raises DamagedModel."""
@@ -66,9 +68,21 @@ class ServiceState:
             self.log.close()
 
     def _on_replace(self, models: Models) -> None:
-        publish_versions(models)
+        self._publish_versions(models)
         if self.settings.challenger not in ("", *models.by_name):
             log.warning("there is no model %r to challenge the champion", self.settings.challenger)
+
+    def _publish_versions(self, models: Models) -> None:
+        """Publishes the versions of the served models as metrics. Models that are no longer served get NaN.
+
+        With several workers, `remove` of prometheus_client leaves the last value in the worker's file.
+        """
+        for name in self._published - models.by_name.keys():
+            metrics.SERVED_VERSION.labels(name).set(math.nan)
+        for name, model in models.by_name.items():
+            metrics.SERVED_VERSION.labels(name).set(float(model.version or 0))
+        metrics.CHAMPION_VERSION.set(float(models.by_name[models.champion].version or 0))
+        self._published = frozenset(models.by_name)
 
     @property
     def ready(self) -> bool:
@@ -99,10 +113,3 @@ def state_of(request: Request) -> ServiceState:
     """The state of the application that handles the request."""
     state: ServiceState = request.app.state.service
     return state
-
-
-def publish_versions(models: Models) -> None:
-    """Publishes the versions of the served models as metrics."""
-    for name, model in models.by_name.items():
-        metrics.SERVED_VERSION.labels(name).set(float(model.version or 0))
-    metrics.CHAMPION_VERSION.set(float(models.by_name[models.champion].version or 0))

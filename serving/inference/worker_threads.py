@@ -1,4 +1,4 @@
-"""A few threads for work that takes more than 5 ms, so that the event loop stays free for other requests."""
+"""A few threads for work that takes more than 10 ms, so that the event loop stays free for other requests."""
 
 import asyncio
 from collections.abc import Callable

@@ -52,9 +52,10 @@ class AccessMiddleware:
         scope["state"]["client"] = client
         if path in self._open_paths or path.startswith(OPEN_FOLDERS):
             return
-        if path != METRICS:  # before the key, to slow down attempts to guess it
+        denied = self._keys.required and known is None
+        if path != METRICS or denied:  # before the answer, to slow down attempts to guess a key
             await self._check_rate(client)
-        if self._keys.required and known is None:
+        if denied:
             message = "a key is needed and this is missing or wrong; send the header `Authorization: Bearer KEY`"
             raise RequestError(401, ErrorCode.UNAUTHORIZED, message, {"www-authenticate": "Bearer"})
 

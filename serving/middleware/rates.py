@@ -118,5 +118,5 @@ def rates_of(settings: Settings) -> Rates | None:
     rate, url = RateLimitItemPerMinute(settings.rate_per_minute), settings.rate_storage
     if url == "memory://":
         return MemoryRates(rate)
-    key = settings.hash_key.get_secret_value().encode() if settings.hash_key else b""
-    return RedisRates(rate, url, settings.rate_failure == "refuse", key)
+    assert settings.hash_key is not None  # Settings requires it here
+    return RedisRates(rate, url, settings.rate_failure == "refuse", settings.hash_key.get_secret_value().encode())

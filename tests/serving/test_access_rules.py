@@ -64,6 +64,8 @@ def bearer(key: str) -> dict[str, str]:
         ("*.digits.example", "digits.example", 403),
         ("*.digits.example", "xdigits.example", 403),
         ("digits.example", "", 403),
+        ("2001:DB8:0::1", "[2001:db8::1]:3000", 200),
+        ("2001:db8::1", "[2001:db8::2]", 403),
         ("*", "evil.example", 200),
         ("*", "[", 200),
     ],
@@ -116,6 +118,7 @@ SITE = "https://example.org"
         ("", {"origin": "http://behind-a-proxy", "sec-fetch-site": "same-origin"}, 200),
         (SITE, {"origin": SITE, "sec-fetch-site": "cross-site"}, 200),
         (f"http://a.example, {SITE}", {"origin": SITE}, 200),
+        ("HTTPS://Example.org:443", {"origin": SITE, "sec-fetch-site": "cross-site"}, 200),
         (SITE, {"origin": "https://example.com", "sec-fetch-site": "cross-site"}, 403),
         (SITE, {"sec-fetch-site": "cross-site"}, 403),
         ("*", {"origin": "https://example.com", "sec-fetch-site": "cross-site"}, 200),
@@ -231,10 +234,18 @@ def test_each_client_has_its_own_rate(client_of: ClientOf, tmp_path: Path) -> No
     assert [client.get("/model", headers=bearer(f"guess {n}")).status_code for n in range(3)] == [401, 401, 429]
     for path in ("/", "/cards/cnn"):
         assert {client.get(path).status_code for _ in range(3)} == {200}
-    assert {client.get("/metrics", headers=bearer(KEY)).status_code for _ in range(3)} == {200}
-    assert {client.get("/metrics").status_code for _ in range(3)} == {401}
     other = TestClient(client.app, base_url="http://localhost", client=("192.0.2.2", 50_000))
     assert other.get("/model").status_code == 401
+
+
+def test_metrics_have_no_rate_but_guesses_of_their_key_do(client_of: ClientOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_007.5)  # within a minute
+    client = client_of(rate_per_minute=2, api_key=KEY)
+    assert [client.get("/metrics", headers=bearer(f"guess {n}")).status_code for n in range(3)] == [401, 401, 429]
+    assert {client.get("/metrics", headers=bearer(KEY)).status_code for _ in range(3)} == {200}
+    assert client.get("/model", headers=bearer("guess 4")).status_code == 429  # guesses count together
+    open_to_all = client_of(rate_per_minute=2)
+    assert {open_to_all.get("/metrics").status_code for _ in range(3)} == {200}
 
 
 def test_without_a_rate_there_is_no_limit(client_of: ClientOf) -> None:

@@ -1,7 +1,9 @@
 """What BentoML's documentation promises: its client, its schema, its metrics page, its container mode."""
 
 import json
+import re
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +20,8 @@ import sqlalchemy as sql
 from pipeline.deployment import bento_server
 from pipeline.files import read_json
 from records import database
-from tests.conftest import Project, serve
+from tests.conftest import REPOSITORY, Project, serve
+from tests.test_backup_of_servers import documented
 
 pytestmark = pytest.mark.slow
 
@@ -150,6 +153,21 @@ def test_outside_of_container_mode_a_killed_worker_is_replaced(project: Project,
 
         wait_for(lambda: not before.is_running() and answers())
         assert worker(supervisor).pid != before.pid
+
+
+def test_an_exported_bento_serves_elsewhere_as_documented(project: Project, tag: str, tmp_path: Path) -> None:
+    blocks = [documented(title).replace("digits:VERSION", tag) for title in ("in this folder", "on the other machine")]
+    project.run("bash", "-euc", blocks[0])
+    (project.folder / "digits.bento").rename(tmp_path / "digits.bento")
+    commands = [
+        line for line in blocks[1].splitlines() if line.startswith(("tar ", "bentoml "))
+    ]  # not the installation
+    environment = project.environment(HOME=str(tmp_path / "home"))
+    subprocess.run(["bash", "-euc", "\n".join(commands)], cwd=tmp_path, env=environment, check=True)
+    (requirements,) = re.findall(r"^pip install --require-hashes -r (\S+)$", blocks[1], re.M)
+    assert (tmp_path / requirements).read_bytes() == (REPOSITORY / "serving" / "requirements.txt").read_bytes()
+    with bento_server.serving(tag, home=tmp_path / "home" / "bentoml") as url:
+        assert requests.get(f"{url}/model", timeout=30).status_code == 200
 
 
 def test_readiness_fails_while_the_drain_file_exists(project: Project, tag: str, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def pixels(count: int = 256) -> bytes:
 def forged(ahead: float = 0.0) -> bytes:
     """A label for an invented answer."""
     ids = RequestIds()
-    ids.use_key(bytes(32), 0.0)
+    ids.use_key(bytes(32))
     made = f"{int(1000 * (time.time() + ahead)):012x}{ids.create()[12:]}"
     return json.dumps({"request_id": made, "label": 1}).encode()
 

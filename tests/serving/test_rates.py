@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+from pydantic import SecretStr, ValidationError
 from redis import Redis as Client
 
 from serving.errors import RequestError
@@ -16,9 +17,10 @@ from serving.settings import Settings
 from tests.redis import Redis
 
 LIMIT = 5
+HASH_KEY = "a key of 16 letters or more"
 
 
-def rates_for(url: str, failure: str = "allow", hash_key: str | None = None) -> Rates:
+def rates_for(url: str, failure: str = "allow", hash_key: str = HASH_KEY) -> Rates:
     settings = {"rate_per_minute": LIMIT, "rate_storage": url, "rate_failure": failure, "hash_key": hash_key}
     found = rates_of(Settings.model_validate(settings))
     assert found is not None
@@ -49,12 +51,23 @@ def test_several_workers_share_a_clients_rate(redis: Redis) -> None:
 
 def test_redis_sees_no_key_and_no_address(redis: Redis) -> None:
     async def ask() -> None:
-        for hash_key in (None, "a key of 16 letters or more"):
+        for hash_key in (HASH_KEY, HASH_KEY[::-1], HASH_KEY):
             await rates_for(redis.url, hash_key=hash_key).seconds_to_wait("key b'secret-of-a-client'")
 
     asyncio.run(ask())
     names = [name.decode() for name in Client.from_url(redis.url).scan_iter()]
     assert len(names) == 2 and all(name.startswith("digits:") and "secret" not in name for name in names)
+
+
+@pytest.mark.parametrize("url", ["redis://localhost/0", "rediss://localhost/0"])
+def test_counting_in_redis_requires_a_key_of_the_hashes(url: str) -> None:
+    with pytest.raises(ValidationError, match="set DIGITS_HASH_KEY, the same for all instances"):
+        Settings(rate_per_minute=LIMIT, rate_storage=url)
+    Settings(rate_per_minute=0, rate_storage=url)
+    Settings(rate_per_minute=LIMIT, rate_storage="memory://")
+    with pytest.raises(ValidationError) as short:
+        Settings(rate_per_minute=LIMIT, rate_storage=url, hash_key=SecretStr("short"))
+    assert [problem["loc"] for problem in short.value.errors()] == [("hash_key",)]
 
 
 @pytest.mark.parametrize("failure", ["allow", "refuse"])

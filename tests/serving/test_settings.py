@@ -63,6 +63,14 @@ def test_packages_of_the_cluster_are_imported_only_where_they_are_used() -> None
         assert done.stdout.strip() == expected, done.stderr
 
 
+@pytest.mark.parametrize(("field", "limit"), [("log_max_days", 36_500), ("log_max_rows", 10**12)])
+def test_the_limits_of_the_log_are_numbers_that_the_database_can_count(field: str, limit: int) -> None:
+    assert getattr(Settings.model_validate({field: str(limit)}), field) == limit
+    for wrong in (limit + 1, 10**30, "inf", "nan", "-inf"):
+        with pytest.raises(ValueError, match=field):
+            Settings.model_validate({field: str(wrong)})
+
+
 def test_an_empty_key_is_refused() -> None:
     command = [sys.executable, "-c", "import serving.service"]
     environment = {**os.environ, "DIGITS_API_KEY": ""}
@@ -94,7 +102,13 @@ def test_secrets_have_a_minimum_length(field: str, length: int) -> None:
 @pytest.mark.parametrize(
     ("hosts", "wrong"),
     [
-        ("digits.example, *.Digits.example:80,[", "["),
+        ("digits.example, *.Digits.example:80", "*.digits.example:80"),
+        ("digits.example.org:8443", "digits.example.org:8443"),
+        ("10.0.0.1:3000", "10.0.0.1:3000"),
+        ("[::1]:3000", "[::1]:3000"),
+        ("1::2::3", "1::2::3"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("digits.example,[", "["),
         ("*.", "*."),
         ("a.*", "a.*"),
         ("*a.example", "*a.example"),
@@ -121,7 +135,10 @@ def test_allowed_hosts_are_names(hosts: str, wrong: str | None) -> None:
     [
         ("", set()),
         ("*", {"*"}),
-        (" https://a.example,http://b.example:80 ,", {"https://a.example", "http://b.example:80"}),
+        (" https://a.example,http://b.example:8080 ,", {"https://a.example", "http://b.example:8080"}),
+        ("https://a.example:443,http://b.example:80", {"https://a.example", "http://b.example"}),
+        ("https://a.example:80,http://b.example:443", {"https://a.example:80", "http://b.example:443"}),
+        ("HTTPS://Example.org", {"https://example.org"}),
         ("https://a.example/", None),
         ("https://", None),
         ("ftp://a.example", None),
