@@ -41,7 +41,7 @@ export class Answers {
       byId("models").append(card);
       this.cards[name] = { card, digit, note, rows };
     });
-    this.clear();
+    this.clearCards();
   }
 
   clear() {
@@ -125,6 +125,7 @@ export function showError({ kind, message, seconds }, keySent) {
   const [summary, detail] = {
     gone: [TEXT.gone, TEXT.goneDetail],
     starting: [TEXT.starting, TEXT.startingDetail],
+    changing: [TEXT.changing, TEXT.changingDetail],
     many: [TEXT.many, TEXT.manyDetail(seconds)],
     key: [keySent ? TEXT.keyWrong : TEXT.key, TEXT.keyDetail],
     refused: [TEXT.refused, message || TEXT.unreadable],

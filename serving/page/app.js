@@ -6,17 +6,17 @@ import { Explanation } from "./explain.js";
 import { Feedback } from "./feedback.js";
 import { Network } from "./network.js";
 import { showBoxes, showChoice, showNumber } from "./number.js";
-import { curlCommand, fetchJson, hasKey, storeKey } from "./service.js";
+import { curlCommand, fetchJson, hasKey, ServiceError, storeKey } from "./service.js";
 import { DIGITS } from "./strokes.js";
 import { fillTexts, TEXT } from "./texts.js";
+import { readPicture } from "./upload.js";
 
 const byId = (id) => document.getElementById(id);
+const isEqual = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 const STROKE_DELAY = 30; // ms from the end of a stroke to the request
 const NUMBER_DELAY = 250; // ms, the same in number mode; longer, because another digit usually follows
 const DRAFT_INTERVAL = 200; // ms between two requests during a stroke
 const RETRY_DELAY = 2000; // ms until the next request when the service does not respond
-const MAX_UPLOAD_BYTES = 1_900_000; // larger images are downscaled before the upload; the service accepts at most 2 MB
-const MAX_UPLOAD_SIDE = 1600; // pixels, of a downscaled image
 
 const drawing = new Drawing(byId("pad"));
 let model = null; // body of GET /model
@@ -32,18 +32,33 @@ updateHint();
 document.body.classList.remove("loading");
 refresh();
 
+/** Load the description of the served models. Set up the views at the first time and after a change. */
 async function load(signal) {
-  model = (await fetchJson("model", { signal })).content;
-  answers = new Answers(model);
-  explanation = new Explanation(model, () => (drawing.blank || mode === "number" ? null : drawing.imageBlob()), handleError);
-  network = new Network(model.classes);
-  feedback = new Feedback(model.classes, handleError);
+  const { content } = await fetchJson("model", { signal });
+  if (isEqual(content, model)) return;
+  explanation ??= new Explanation(() => (drawing.blank || mode === "number" ? null : drawing.imageBlob()), handleError);
+  network ??= new Network();
+  feedback ??= new Feedback();
+  answers = new Answers(content);
+  explanation.setModel(content);
+  if (!isEqual(content.classes, model?.classes)) {
+    network.setClasses(content.classes);
+    feedback.setClasses(content.classes);
+  }
+  model = content;
   const digits = areDigits(model.classes);
-  if (!digits) byId("modes").hidden = byId("samples").hidden = true;
+  byId("modes").hidden = !digits;
+  setMode(digits ? mode : "digit");
   byId("cards-links").replaceChildren(
     ...Object.keys(model.models).map((name) => Object.assign(document.createElement("a"), { href: `cards/${name}`, textContent: TEXT.card(name) })),
   );
   updateTitle();
+}
+
+/** Returns whether a response of /compare comes from the models that the page knows. */
+function isKnown({ results, champion }) {
+  const versions = (models) => Object.entries(models).map(([name, { version }]) => [name, version]);
+  return champion === model.champion && isEqual(versions(results), versions(model.models));
 }
 
 /** Request predictions for the current drawing and show them. Errors are shown, and the request is retried. */
@@ -56,7 +71,8 @@ async function refresh() {
   activeRequest?.abort();
   const controller = (activeRequest = new AbortController());
   try {
-    if (!model) await load(controller.signal);
+    // responses in number mode do not say which models are served
+    if (!model || (mode === "number" && !drawing.blank)) await load(controller.signal);
     byId("key").hidden = true;
     if (drawing.blank) showBlank();
     else await (mode === "digit" ? compare(controller.signal) : readNumber(controller.signal));
@@ -79,7 +95,10 @@ async function compare(signal) {
   const draft = drafting;
   const started = performance.now();
   const { content, headers } = await fetchJson("compare", { body, type: body.type, signal, draft });
-  answers.show(content, performance.now() - started);
+  const elapsed = performance.now() - started;
+  if (!isKnown(content)) await load(signal);
+  if (!isKnown(content)) throw new ServiceError("changing"); // the processes of the service load new models one by one
+  answers.show(content, elapsed);
   if (draft) return;
   feedback.setVisible(headers.get("digits-logged") === "pixels");
   feedback.setRequest(content.request_id);
@@ -115,7 +134,7 @@ function handleError(error) {
   if (!error.kind) throw error; // a programming error: report it in the console
   showError(error, hasKey());
   byId("key").hidden = error.kind !== "key";
-  const wait = { gone: RETRY_DELAY, starting: RETRY_DELAY, many: 1000 * error.seconds, key: Infinity }[error.kind];
+  const wait = { gone: RETRY_DELAY, starting: RETRY_DELAY, changing: RETRY_DELAY, many: 1000 * error.seconds, key: Infinity }[error.kind];
   if (!wait) return;
   retryTime = performance.now() + wait;
   schedule(wait);
@@ -168,13 +187,19 @@ function updatePicture() {
   if (picture && byId("picture").src !== picture.url) byId("picture").src = picture.url;
 }
 
+function setMode(value) {
+  mode = value;
+  for (const button of byId("modes").children) button.setAttribute("aria-pressed", button.value === mode);
+  document.body.classList.toggle("number", mode === "number");
+  byId("why").hidden = byId("inside").hidden = mode === "number";
+  byId("samples").hidden = mode === "number" || (model !== null && !areDigits(model.classes));
+  showBoxes();
+  showChoice();
+}
 for (const button of byId("modes").children) {
   button.addEventListener("click", () => {
     if (mode === button.value) return;
-    mode = button.value;
-    for (const other of byId("modes").children) other.setAttribute("aria-pressed", other === button);
-    document.body.classList.toggle("number", mode === "number");
-    byId("why").hidden = byId("inside").hidden = byId("samples").hidden = mode === "number";
+    setMode(button.value);
     feedback?.setVisible(false);
     if (model) {
       updateTitle();
@@ -216,17 +241,8 @@ DIGITS.forEach((strokes, digit) => {
 
 async function openImage(file) {
   if (!file) return;
-  let blob = file;
-  const bitmap = await createImageBitmap(file).catch(() => null); // null: the service reports why the image is invalid
-  let [width, height] = [bitmap?.width ?? 1, bitmap?.height ?? 1];
-  if (bitmap && file.size > MAX_UPLOAD_BYTES) {
-    const scale = Math.min(1, MAX_UPLOAD_SIDE / Math.max(width, height));
-    const canvas = Object.assign(document.createElement("canvas"), { width: Math.round(width * scale), height: Math.round(height * scale) });
-    canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-    blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9));
-    [width, height] = [canvas.width, canvas.height];
-  }
-  drawing.showPicture({ blob, width, height, url: URL.createObjectURL(blob) });
+  const picture = await readPicture(file);
+  drawing.showPicture({ ...picture, url: URL.createObjectURL(picture.blob) });
 }
 for (const input of [byId("file"), byId("shot")]) {
   input.addEventListener("change", () => {

@@ -19,6 +19,8 @@ export function fillClassButtons(container, classes, onChoose) {
     return button;
   });
   container.replaceChildren(...buttons);
+  container.setAttribute("role", "group");
+  container.onkeydown = null;
   container.classList.toggle("digits", areDigits(classes));
   container.classList.toggle("characters", areMany(classes) && areCharacters(classes));
   if (areMany(classes)) makeToolbar(container, buttons, classes);

@@ -54,8 +54,10 @@ export class Drawing extends EventTarget {
     this.notifyChange();
   }
   clear() {
+    const busy = this.stroke || this.animation;
     this.cancel();
     if (!this.blank) this.pushState({ strokes: [], picture: null });
+    else if (busy) this.notifyChange(); // remove the ink of the cancelled stroke
   }
   showPicture(picture) {
     this.cancel();

@@ -12,8 +12,15 @@ const MIN_SCALE = 1; // log-odds of a full disc are at least this, so that noise
 
 export class Explanation {
   /** `getImage`: returns the image to explain, or null. `onError`: receives errors of service.js. */
-  constructor(model, getImage, onError) {
-    Object.assign(this, { classes: model.classes, getImage, onError, chosenLabel: null, explanation: null });
+  constructor(getImage, onError) {
+    Object.assign(this, { getImage, onError });
+    byId("why").ontoggle = () => this.explain();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.explanation && this.paint());
+  }
+
+  /** Set the models to explain. `model`: the body of GET /model. */
+  setModel(model) {
+    this.classes = model.classes;
     this.maps = {};
     byId("maps").replaceChildren();
     Object.keys(model.models).forEach((name, index) => {
@@ -30,8 +37,6 @@ export class Explanation {
       this.chosenLabel = label;
       this.explain();
     });
-    byId("why").ontoggle = () => this.explain();
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.explanation && this.paint());
     this.clear();
   }
 

@@ -6,11 +6,15 @@ import { TEXT } from "./texts.js";
 const byId = (id) => document.getElementById(id);
 
 export class Feedback {
-  constructor(classes, onError) {
-    Object.assign(this, { classes, onError, requestId: null });
-    this.saved = []; // {id, label} that can be withdrawn, newest last
-    fillClassButtons(byId("labels"), classes, (label) => this.save(label));
+  constructor() {
+    this.withdrawing = false;
+    this.saved = []; // {id, label, name} that can be withdrawn, newest last
     byId("withdraw").onclick = () => this.withdraw();
+  }
+
+  setClasses(classes) {
+    this.classes = classes;
+    fillClassButtons(byId("labels"), classes, (label) => this.save(label));
     this.setRequest(null);
   }
 
@@ -31,27 +35,32 @@ export class Feedback {
     byId("withdraw").hidden = this.saved.length === 0;
   }
 
+  /** Send a label; null withdraws. Returns whether the service stored it; otherwise its message is shown. */
   async send(id, label) {
     try {
       await fetchJson("feedback", { body: JSON.stringify({ request_id: id, label }), type: "application/json" });
       return true;
     } catch (error) {
-      this.onError(error);
+      if (!error.kind) throw error; // a programming error: report it in the console
+      byId("thanks").textContent = (label === null ? TEXT.notWithdrawn : TEXT.notSaved)(error.message || TEXT.gone);
       return false;
     }
   }
   async save(label) {
-    const id = this.requestId;
+    const [id, name] = [this.requestId, this.classes[label]];
     if (!(await this.send(id, label))) return;
-    this.saved = [...this.saved.filter((entry) => entry.id !== id), { id, label }];
-    byId("thanks").textContent = TEXT.thanks(this.classes[label], this.saved.length);
+    this.saved = [...this.saved.filter((entry) => entry.id !== id), { id, label, name }];
+    byId("thanks").textContent = TEXT.thanks(name, this.saved.length);
     this.updateButtons();
   }
   async withdraw() {
-    const { id, label } = this.saved.at(-1);
-    if (!(await this.send(id, null))) return;
-    this.saved.pop();
-    byId("thanks").textContent = TEXT.withdrawn(this.classes[label]);
+    if (this.withdrawing) return; // a double click withdraws one label
+    const last = this.saved.at(-1);
+    this.withdrawing = true;
+    const withdrawn = await this.send(last.id, null).finally(() => (this.withdrawing = false));
+    if (!withdrawn) return;
+    this.saved = this.saved.filter((entry) => entry !== last); // other labels can have been saved meanwhile
+    byId("thanks").textContent = TEXT.withdrawn(last.name);
     this.updateButtons();
     if (byId("withdraw").hidden) byId("labels").firstElementChild?.focus();
   }

@@ -11,8 +11,7 @@ const COLUMNS = [IMAGE_SIZE, 8, 16]; // squares per row, for the input and the t
 const canvas = byId("network");
 
 export class Network {
-  constructor(classes) {
-    this.classes = classes;
+  constructor() {
     this.pixels = null;
     this.network = null;
     byId("inside").ontoggle = () => this.load();
@@ -27,6 +26,12 @@ export class Network {
         return filter;
       }),
     );
+  }
+
+  setClasses(classes) {
+    this.classes = classes;
+    this.network = null; // its outputs are the classes
+    this.load();
   }
 
   /** Fetch the weights when the section is opened for the first time. */

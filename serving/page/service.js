@@ -1,7 +1,11 @@
 // HTTP client of the service: adds the API key and converts failed requests to a ServiceError.
 const STORAGE_KEY = "digits-key"; // in sessionStorage, so it is deleted when the tab is closed
+const KINDS = { not_ready: "starting", unknown_model: "changing", not_digits: "changing" }; // by error code
 
-/** `kind`: gone (no response), starting, many (rate limit, retry after `seconds`), key (401), refused (with the service's message). */
+/**
+ * `kind`: gone (no response), starting, changing (the service is replacing its models), many (rate limit, retry after `seconds`),
+ * key (401), refused (with the service's message).
+ */
 export class ServiceError extends Error {
   constructor(kind, message = "", seconds = 0) {
     super(message);
@@ -31,7 +35,7 @@ export async function fetchJson(path, { body, type, signal, draft } = {}) {
   if (response.ok) return { content, headers: response.headers };
   const { status } = response;
   if (status === 429) throw new ServiceError("many", content.error, Math.max(Number(response.headers.get("retry-after")) || 1, 1));
-  const kind = { 401: "key", 502: "gone", 503: "starting", 504: "gone" }[status] ?? "refused";
+  const kind = KINDS[content.code] ?? { 401: "key", 502: "gone", 504: "gone" }[status] ?? "refused";
   throw new ServiceError(kind, content.error);
 }
 

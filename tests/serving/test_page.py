@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from PIL import Image
 from playwright.sync_api import Route, expect
 
+from recognition.preprocessing import Digit
 from tests.conftest import REPOSITORY
 from tests.drawing import draw as drawn
+from tests.drawing import likeness
 from tests.serving.conftest import ONE, SEVEN, Tab, is_final, png
 
 pytestmark = pytest.mark.slow
@@ -182,6 +185,13 @@ def test_the_page_works_with_the_keyboard(tab: Tab) -> None:
     tab.screenshot("keyboard")
     press("Delete")
     assert tab.ink() == 0
+    press("Space")
+    for _ in range(5):
+        press("ArrowUp")
+    press("Delete")  # during the first stroke of an empty drawing
+    expect(tab.page.locator("#pen-state")).to_have_text("Pen is up")
+    assert tab.ink() == 0
+    expect(tab.page.locator("#verdict")).to_have_text("Nothing drawn yet")
     reached = set()
     for _ in range(60):
         press("Tab")
@@ -224,6 +234,38 @@ def test_a_large_photograph_is_downscaled(tab: Tab, tmp_path: Path) -> None:
     with tab.page.expect_response("**/compare") as waited:
         tab.page.locator("#file").set_input_files(file)
     assert waited.value.status == 200 and not (np.array(waited.value.json()["pixels"]) == 0).all()
+
+
+def on_transparency(ink: int) -> Image.Image:
+    """A seven in the given grey value on a transparent background, whose noise makes the file large."""
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 1000, 4), dtype=np.uint8)
+    strokes = np.asarray(drawn(size=(1000, 1000), width=70).convert("L")) < 128
+    noise[..., 3] = 255 * strokes
+    noise[strokes, :3] = ink
+    return Image.fromarray(noise)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        pytest.param(lambda: on_transparency(0), id="dark ink on transparency"),
+        pytest.param(lambda: on_transparency(255), id="white ink on transparency"),
+        pytest.param(lambda: drawn(size=(5000, 5000), width=350).convert("1"), id="scan of 25 megapixels"),
+    ],
+)
+def test_an_image_above_the_limits_is_downscaled(tab: Tab, tmp_path: Path, picture: Callable[[], Image.Image]) -> None:
+    file = tmp_path / "large.png"
+    picture().save(file)
+    assert file.stat().st_size > 1_900_000 or picture().width * picture().height > 16_000_000
+    expected = requests.post(f"{tab.url}/compare", data=a_seven(), timeout=30).json()
+    with tab.page.expect_response("**/compare") as waited:
+        tab.page.locator("#file").set_input_files(file)
+    answer = waited.value.json()
+    tab.wait_for(answer)
+    first, second = (Digit(np.array(found["pixels"], np.uint8), blank=False) for found in (answer, expected))
+    assert likeness(first, second) > 0.9
+    for name, result in expected["results"].items():
+        assert answer["results"][name]["prediction"] == result["prediction"]
 
 
 def test_an_invalid_image_shows_the_message_of_the_service(new_tab: TabFactory, tmp_path: Path) -> None:

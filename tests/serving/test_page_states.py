@@ -1,16 +1,19 @@
-"""Page tests with failing services: drawing continues, the error is shown, and the page recovers."""
+"""Page tests with failing or changing services: drawing continues, the error is shown, and the page recovers."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import requests
 from playwright.sync_api import Route, expect
 
 from pipeline.deployment import bento_server
-from pipeline.files import read_json
+from pipeline.files import read_json, write_json
 from tests.conftest import Project, serve
-from tests.serving.conftest import ONE, SEVEN, Tab
+from tests.serving.conftest import ONE, SEVEN, Tab, change, is_final
 
 pytestmark = pytest.mark.slow
 
@@ -104,7 +107,9 @@ def test_the_page_waits_for_a_starting_service(new_tab: TabFactory) -> None:
     def still_starting(route: Route) -> None:
         if next(answers, 200) == 200:
             return route.continue_()
-        route.fulfill(status=503, headers={"retry-after": "1"}, json={"error": "the models are being loaded"})
+        route.fulfill(
+            status=503, headers={"retry-after": "1"}, json={"error": "the models are being loaded", "code": "not_ready"}
+        )
 
     page.route("**/model", still_starting)
     page.goto(tab.url)
@@ -112,6 +117,129 @@ def test_the_page_waits_for_a_starting_service(new_tab: TabFactory) -> None:
     tab.draw(SEVEN)
     tab.screenshot("starting")
     expect(page.locator(".digit").first).to_have_text(ANY_DIGIT, timeout=15_000)
+
+
+def test_an_image_that_exceeds_the_deadline_is_not_sent_again(new_tab: TabFactory) -> None:
+    tab = new_tab(allow=("503",))
+    tab.page.clock.install()
+    page = tab.open()
+    error = {"error": "no answer within 10 s", "code": "deadline_exceeded"}
+    page.route("**/compare", lambda route: route.fulfill(status=503, headers={"retry-after": "1"}, json=error))
+    page.get_by_role("button", name="Sample 7").click()
+    expect(page.locator("#verdict")).to_have_text("The request failed")
+    expect(page.locator("#detail")).to_have_text("no answer within 10 s")
+    page.clock.fast_forward(60_000)
+    page.evaluate("() => fetch('livez')")  # a later request
+    assert [url for url in tab.requests if url.endswith("/compare")] == [f"{tab.url}/compare"]
+    page.unroute("**/compare")
+    page.get_by_role("button", name="Sample 1", exact=True).click()
+    expect(page.locator(".digit").first).to_have_text(ANY_DIGIT)
+
+
+def promote(url: str, directory: Path, edit: Callable[[dict], object]) -> None:
+    """Change the served models, and wait until the service has loaded them."""
+    change(directory, edit)
+    current, deadline = read_json(directory / "current.json"), time.monotonic() + 60
+    expected = current["champion"], {name: entry["version"] for name, entry in current["models"].items()}
+    while True:
+        found = requests.get(f"{url}/model", timeout=30).json()
+        if (found["champion"], {name: entry["version"] for name, entry in found["models"].items()}) == expected:
+            return
+        assert time.monotonic() < deadline, "the models are not loaded"
+        time.sleep(0.1)
+
+
+def test_an_open_page_follows_the_served_models(new_tab: TabFactory, project: Project, directory: Path) -> None:
+    def add_challenger(current: dict) -> None:
+        current["models"]["challenger"] = {**current["models"]["mlp"], "version": "6"}
+
+    def promote_mlp(current: dict) -> None:
+        current["champion"] = "mlp"
+        current["models"]["mlp"]["version"] = "5"
+
+    with serve(project, bento(project), DIGITS_MODEL_DIR=str(directory), DIGITS_WORKERS="1") as url:
+        tab = new_tab(url)
+        page = tab.open()
+        tab.draw_and_wait(ONE)
+        promote(url, directory, add_challenger)
+        with page.expect_response(lambda answer: answer.url.endswith("/compare") and is_final(answer)) as waited:
+            tab.draw([(0.2, 0.5), (0.8, 0.5)])
+        answer = waited.value.json()
+        cards = page.locator(".model")
+        expect(cards).to_have_count(3)
+        expect(cards.nth(2).locator("h2")).to_have_text("challengerversion 6")
+        tab.wait_for(answer)
+        predictions = {result["prediction"] for result in answer["results"].values()}
+        summary = "The models disagree" if len(predictions) > 1 else f"All 3 models predict {predictions.pop()}"
+        expect(page.locator("#verdict")).to_have_text(summary)
+        expect(page.locator("footer a")).to_contain_text(["report", "mlp", "cnn", "challenger", "API"])
+        promote(url, directory, promote_mlp)
+        tab.draw([(0.2, 0.7), (0.8, 0.7)])
+        expect(cards.filter(has_text="version 5")).to_contain_text("champion")
+        expect(cards.filter(has_text="champion")).to_have_count(1)
+        page.get_by_role("button", name="Number").click()
+        tab.draw([(0.3, 0.2), (0.3, 0.8)])
+        expect(page.locator("#boxes rect")).to_have_count(1)
+        promote(url, directory, lambda current: current["models"].pop("challenger"))
+        tab.draw([(0.7, 0.2), (0.7, 0.8)])
+        expect(page.locator("#boxes rect")).to_have_count(2)
+        expect(cards).to_have_count(2)
+        expect(page.locator("#verdict")).to_have_text(re.compile("Prediction: |The models disagree"))
+        tab.close()
+
+
+def test_an_open_page_follows_a_change_of_classes(new_tab: TabFactory, project: Project, directory: Path) -> None:
+    def replace_all(current: dict) -> None:
+        for entry in current["models"].values():
+            card = directory / entry["folder"] / "model.json"
+            write_json(card, read_json(card) | {"classes": [*"abcdefghij"]})
+            entry["version"] = "7"
+
+    with serve(project, bento(project), DIGITS_MODEL_DIR=str(directory), DIGITS_WORKERS="1") as url:
+        tab = new_tab(url)
+        page = tab.open()
+        page.get_by_role("button", name="Number").click()
+        tab.draw(ONE)
+        expect(page.locator("#boxes rect")).to_have_count(1)
+        promote(url, directory, replace_all)
+        tab.draw([(0.2, 0.5), (0.8, 0.5)])
+        expect(page.locator("h1")).to_have_text("Draw a character")
+        expect(page.locator(".digit").first).to_have_text(re.compile("^[a-j]$"))
+        assert page.locator("#labels button").all_text_contents() == [*"abcdefghij"]
+        assert page.locator("#why-classes button").all_text_contents() == [*"abcdefghij"]
+        for hidden in ("#modes", "#samples", "#boxes rect"):
+            expect(page.locator(hidden)).to_be_hidden()
+        tab.close()
+
+
+def test_the_page_retries_while_the_service_replaces_its_models(new_tab: TabFactory) -> None:
+    tab = new_tab(allow=("404",))
+    page = tab.open()
+    changes = iter([True])
+
+    def change_version(route: Route) -> None:
+        if not next(changes, False):
+            return route.continue_()
+        response = route.fetch()
+        content = response.json()
+        content["results"]["mlp"]["version"] = "99"
+        route.fulfill(response=response, json=content)
+
+    def forget_model(route: Route) -> None:
+        if not next(changes, False):
+            return route.continue_()
+        route.fulfill(status=404, json={"error": "there is no model challenger", "code": "unknown_model"})
+
+    page.route("**/compare", change_version)
+    page.get_by_role("button", name="Sample 7").click()
+    expect(page.locator("#verdict")).to_have_text("The models are being replaced")
+    expect(page.locator(".digit").first).to_have_text(ANY_DIGIT, timeout=15_000)
+    page.get_by_role("button", name="Number").click()
+    changes = iter([True])
+    page.route("**/predict_number?*", forget_model)
+    tab.draw(ONE)
+    expect(page.locator("#verdict")).to_have_text("The models are being replaced")
+    expect(page.locator("#boxes rect")).to_have_count(1, timeout=15_000)
 
 
 @contextmanager

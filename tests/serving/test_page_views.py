@@ -8,7 +8,7 @@ import pytest
 import requests
 import sqlalchemy as sql
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Response, expect
+from playwright.sync_api import Response, Route, expect
 
 from pipeline.files import read_json
 from recognition.classifier import Classifier
@@ -201,6 +201,74 @@ def test_feedback_is_recorded_and_withdrawn(new_tab: TabFactory, logging_service
     engine.dispose()
     assert [(row.request_id, row.label) for row in labelled] == [(first, 1), (second, 7), (second, None), (first, None)]
     assert np.frombuffer(kept, np.uint8).reshape(28, 28).tolist() == drawn["pixels"]
+
+
+def test_a_double_click_withdraws_one_label(new_tab: TabFactory, logging_service: str) -> None:
+    tab = new_tab(logging_service)
+    page = tab.open()
+    withdraw, thanks = page.get_by_role("button", name="Withdraw the last label"), page.locator("#thanks")
+
+    def draw_and_label(height: float, label: int) -> None:
+        page.locator("#pad").scroll_into_view_if_needed()
+        tab.draw_and_wait([(0.2, height), (0.8, height)])
+        page.locator("#labels button").nth(label).click()
+        expect(thanks).to_contain_text(f"Label {label} is saved.")
+
+    held: list[Route] = []
+    holding = False
+
+    def hold(route: Route) -> None:
+        if holding:
+            held.append(route)
+        else:
+            route.continue_()
+
+    def hold_withdrawal(act: Callable[[], None]) -> list[Route]:
+        """The requests to /feedback that `act` sends, still without a response."""
+        nonlocal holding
+        held.clear()
+        holding = True
+        act()
+        while not held:
+            page.wait_for_timeout(50)
+        holding = False
+        return [*held]
+
+    page.route("**/feedback", hold)
+    for height, label in ((0.2, 1), (0.4, 2), (0.6, 3)):
+        draw_and_label(height, label)
+    for route in hold_withdrawal(withdraw.dblclick):
+        route.continue_()
+    expect(thanks).to_have_text("Label 3 is withdrawn.")
+    (route,) = hold_withdrawal(withdraw.click)
+    draw_and_label(0.8, 4)  # while the withdrawal of label 2 is under way
+    route.continue_()
+    expect(thanks).to_have_text("Label 2 is withdrawn.")
+    withdraw.click()
+    expect(thanks).to_have_text("Label 4 is withdrawn.")
+    withdraw.click()
+    expect(thanks).to_have_text("Label 1 is withdrawn.")
+    expect(withdraw).to_be_hidden()
+
+
+def test_a_label_that_is_not_saved_is_reported(new_tab: TabFactory, logging_service: str) -> None:
+    tab = new_tab(logging_service, allow=("503",))
+    tab.page.clock.install()
+    page = tab.open()
+    tab.draw_and_wait(ONE)
+    summary = page.locator("#verdict").inner_text()
+    error = {"error": "labels cannot be kept now; try again later", "code": "database_unavailable"}
+    page.route("**/feedback", lambda route: route.fulfill(status=503, headers={"retry-after": "10"}, json=error))
+    sent = len(tab.requests)
+    page.locator("#labels button").nth(1).click()
+    thanks = page.locator("#thanks")
+    expect(thanks).to_have_text("The label is not saved: labels cannot be kept now; try again later")
+    page.clock.fast_forward(60_000)
+    page.unroute("**/feedback")
+    expect(page.locator("#verdict")).to_have_text(summary)
+    page.locator("#labels button").nth(1).click()
+    expect(thanks).to_have_text("Thank you. Label 1 is saved.")
+    assert tab.requests[sent:] == 2 * [f"{tab.url}/feedback"]  # the prediction is not repeated
 
 
 def test_a_digit_of_a_number_is_corrected(new_tab: TabFactory, logging_service: str, log_database: str) -> None:
