@@ -20,9 +20,10 @@ import yaml
 
 from pipeline.deployment.bento_server import free_port, stop
 from pipeline.files import read_json
+from records import database
 from tests.conftest import REPOSITORY, Project, serve
 from tests.deploy.proxy import source
-from tests.postgres import postgres, postgres_url
+from tests.postgres import Postgres, postgres, postgres_url
 from tests.s3 import S3
 from tests.test_repository import pins
 
@@ -56,13 +57,14 @@ def test_only_the_proxy_is_published_beyond_this_machine_unless_asked_for() -> N
     assert addresses == {
         ("service", "${BIND_ADDRESS:-127.0.0.1}"),
         ("mlflow", "127.0.0.1"),  # whatever BIND_ADDRESS says
+        ("postgres", "127.0.0.1"),
         ("proxy", "${PROXY_ADDRESS:-0.0.0.0}"),
     }
     assert [name for name, service in SERVICES.items() if "profiles" in service] == ["proxy"]
 
 
 def test_what_is_written_is_written_to_volumes_of_its_own() -> None:
-    mounts = [mount for service in SERVICES.values() for mount in service["volumes"]]
+    mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", [])]
     used = [mount.split(":")[0] for mount in mounts if not mount.endswith(":ro")]
     assert sorted(used) == sorted(COMPOSE["volumes"]) and len(set(used)) == len(used)
 
@@ -92,8 +94,48 @@ def test_the_service_runs_as_its_image_promises() -> None:
     containerfile = (REPOSITORY / "deploy" / "Containerfile").read_text()
     check = re.search(r"HEALTHCHECK .*CMD (\[.*\])", containerfile)
     assert check and ["CMD", *json.loads(check[1])] == SERVICES["service"]["healthcheck"]["test"]
-    assert SERVICES["service"]["volumes"] == ["predictions:/var/lib/digits"]
-    assert "state /var/lib/digits" in containerfile and "EXPOSE 3000" in containerfile
+    assert "EXPOSE 3000" in containerfile
+
+
+def started_with(name: str) -> set[str]:
+    """A service and those that it depends on."""
+    return {name}.union(*(started_with(other) for other in SERVICES[name].get("depends_on", [])))
+
+
+def test_the_image_is_built_before_the_documented_commands_start_it() -> None:
+    text = (REPOSITORY / "compose.yaml").read_text()
+    comment = text[: text.index("# With TLS")]
+    commands = re.findall(r"make \w+|docker compose up --detach(?: \w+)?", comment[comment.index("# 1.") :])
+    assert commands == ["docker compose up --detach mlflow", "make repro", "make image", "docker compose up --detach"]
+    assert started_with("mlflow") == {"mlflow", "postgres"}
+    assert "postgres" in started_with("service")
+
+
+def test_service_and_host_use_one_database(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service logs into the database that deploy/databases.sql creates; the host reaches it on a published port."""
+    inside = sql.make_url(SERVICES["service"]["environment"]["DIGITS_DATABASE_URL"])
+    for file in ("compose.yaml", "docs/operations.md"):
+        (outside,) = re.findall(r"DIGITS_DATABASE_URL=(postgresql://mlflow@\S+)", (REPOSITORY / file).read_text())
+        assert sql.make_url(outside) == inside.set(host="localhost")
+    assert inside.host == "postgres" and inside.username == SERVICES["postgres"]["environment"]["POSTGRES_USER"]
+    assert "./deploy/databases.sql:/docker-entrypoint-initdb.d/databases.sql:ro" in SERVICES["postgres"]["volumes"]
+    for service, name in (("service", "PGPASSWORD"), ("postgres", "POSTGRES_PASSWORD")):
+        assert SERVICES[service]["environment"][name].startswith("${POSTGRES_PASSWORD:?")
+
+    server = sql.make_url(postgres.url)
+    administrator = sql.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sql.NullPool)
+    with administrator.connect() as connection:
+        connection.execute(sql.text((REPOSITORY / "deploy" / "databases.sql").read_text()))
+    monkeypatch.setenv("PGPASSWORD", str(server.password))
+    here = inside.set(host=server.host, port=server.port, username=server.username)
+    engine = sql.create_engine(database.parse_url(here.render_as_string()), poolclass=sql.NullPool)
+    try:
+        database.migrate(engine)
+        assert sql.inspect(engine).has_table("pictures")
+    finally:
+        engine.dispose()
+        with administrator.connect() as connection:
+            connection.execute(sql.text(f"drop database {inside.database}"))
 
 
 def test_the_proxy_is_that_of_deploy_with_the_service_as_its_instance(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import requests
+from filelock import FileLock
 
 from pipeline.deployment.bento_server import free_port
 from pipeline.deployment.pipeline_image import SOURCE, build, write_context
+from pipeline.paths import RETRAINING_LOCK, ROOT
 from tests.conftest import REPOSITORY
 from tests.containers import (
     BASE_IMAGE,
@@ -169,5 +171,8 @@ def test_the_workspace_follows_the_image_and_keeps_data(tmp_path: Path) -> None:
     assert (workspace / "dvc.lock").read_text() == "of a retraining"
     (project / "dvc.lock").write_text("second")
     git("commit", "-qam", "second")
+    with FileLock(workspace / RETRAINING_LOCK.relative_to(ROOT)):  # of a retraining
+        update()
+        assert (workspace / "dvc.lock").read_text() == "of a retraining"
     update()
     assert (workspace / "dvc.lock").read_text() == "second" and (workspace / "data").is_dir()

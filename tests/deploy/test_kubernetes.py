@@ -1,5 +1,7 @@
 """deploy/kubernetes: valid, restricted, consistent in itself, and with the settings and commands of the code."""
 
+import copy
+import json
 import re
 import shutil
 import subprocess
@@ -20,7 +22,18 @@ from serving.middleware.load_limits import BODY_SECONDS
 from serving.settings import Settings, read_settings, variable
 from tests.conftest import REPOSITORY
 from tests.deploy.conftest import StartProxy
-from tests.deploy.kubernetes import FOLDER, OVERLAYS, Manifest, Rendered, environment, plain, references, render, values
+from tests.deploy.kubernetes import (
+    FOLDER,
+    OVERLAYS,
+    Manifest,
+    Rendered,
+    environment,
+    kubectl,
+    plain,
+    references,
+    render,
+    values,
+)
 from tests.deploy.proxy import PROGRAM, Answering, Handler, Instance, make_certificate, source
 
 BUILT = {"digits", "digits-pipeline"}  # images that are made here
@@ -368,6 +381,53 @@ def test_the_monitor_retrains_on_drift_only(folder: Path, tmp_path: Path, status
     assert done.returncode == expected
     retrained = (tmp_path / "calls").read_text() if (tmp_path / "calls").exists() else ""
     assert retrained == ("-m pipeline.deployment.retrain\n" if status == 10 else "")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_documented_pod_runs_commands_with_the_settings_of_the_retraining(
+    overlay: str, folder: Path, tmp_path: Path
+) -> None:
+    guide = (REPOSITORY / "docs" / "kubernetes.md").read_text()
+    blocks = dict(re.findall(r'^```bash title="(\w+)"\n(.*?)^```', guide, re.M | re.S))
+    schedule = render(overlay, folder).one("CronJob", "digits-retrain")["spec"]["jobTemplate"]["spec"]
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "commands"}, "spec": schedule}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    (tmp_path / "kubectl").write_text(f"""#!/bin/sh
+cd {tmp_path}
+case "$*" in
+  "create job commands --from cronjob/digits-retrain "*) cat job.json ;;
+  "patch --local "*) exec {kubectl()} "$@" ;;
+  "create --filename - "*) cat > created.json ;;
+  *) echo "$*" >> calls ;;
+esac
+""")
+    (tmp_path / "kubectl").chmod(0o755)
+    path = f"{tmp_path}:/usr/bin:/bin"
+    subprocess.run(["bash", "-euo", "pipefail", "-c", blocks["start"] + blocks["use"]], env={"PATH": path}, check=True)
+    expected = copy.deepcopy(job)
+    expected["spec"]["template"]["spec"]["containers"][0]["args"] = ["update-workspace /workspace && exec sleep 3600"]
+    created = json.loads((tmp_path / "created.json").read_text())
+    assert created == expected and created["spec"]["template"]["spec"]["containers"][0]["command"] == ["sh", "-c"]
+    *_, deleted = (tmp_path / "calls").read_text().splitlines()
+    assert deleted.startswith(f"delete job {job['metadata']['name']} ")
+    commands = get_command(digits).commands  # type: ignore[attr-defined]
+    assert {"promote", "rollback", "challenge", "review", "erase"} <= commands.keys()
+
+
+def test_the_documented_registration_reaches_mlflow(rendered: Rendered) -> None:
+    """Nothing publishes MLflow's server: commands outside the cluster reach it on a forwarded port of localhost."""
+    guide = (REPOSITORY / "docs" / "kubernetes.md").read_text()
+    block = next(part for part in guide.split("```") if "dvc repro --single-item --force register" in part)
+    (forwarded,) = re.findall(r"kubectl port-forward service/mlflow (\d+) --namespace digits", block)
+    assert f"MLFLOW_TRACKING_URI=http://localhost:{forwarded} " in block
+    server = rendered.one("Service", "mlflow")["spec"]
+    assert server.get("type", "ClusterIP") == "ClusterIP" and str(server["ports"][0]["port"]) == forwarded
+    (container,) = rendered.pods()["mlflow"]["spec"]["containers"]
+    assert "localhost:*" in environment(container)["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    example = (FOLDER / "production" / "secret.env.example").read_text()
+    needed = {"DIGITS_DATABASE_URL", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
+    needed |= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert needed <= set(re.findall(r"^(\w+)=$", example, re.M)) & set(re.findall(r"(\w+)=", block))
 
 
 # Examples: resources of operators, whose schemas are not at hand

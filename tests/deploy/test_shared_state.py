@@ -47,6 +47,7 @@ class Cluster:
         own = {
             "DIGITS_RATE_STORAGE": self.redis.url,
             "DIGITS_RATE_PER_MINUTE": str(RATE),
+            "DIGITS_HASH_KEY": "a key of 16 letters or more",
             "DIGITS_LOG_PREDICTIONS": "true",
         }
         self.instances: list[Restartable] = stack.enter_context(
