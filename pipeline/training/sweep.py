@@ -43,13 +43,13 @@ def main() -> None:
     params = load_params()
     if params.sweep.model not in params.models:
         raise PipelineError(f"sweep.model: unknown model {params.sweep.model!r}; known: {', '.join(params.models)}")
-    train, val = load_split("train"), load_split("tune")
+    train, tune = load_split("train"), load_split("tune")
     parallel.require_shared("sweep.storage", params.sweep.storage)
     parallel.require_shared("MLFLOW_TRACKING_URI", tracking.tracking_uri())
     study = open_study(params, train.dataset)
     parent = parent_run(study, train.dataset, params)
     classes = len(load_dataset(train.dataset).classes)
-    shared = (params.sweep.model, classes, parent, tracking.git_commit(), train, val)
+    shared = (params.sweep.model, classes, parent, tracking.git_commit(), train, tune)
     threads = params.models[params.sweep.model].threads
     while (left := params.sweep.trials - len(trials(study, *FINISHED))) > 0:
         repeat_orphans(study)
@@ -155,9 +155,9 @@ def repeat_orphans(study: optuna.Study) -> None:
 
 
 def run_trial(
-    name: str, classes: int, parent: str, commit: str, train: Split, val: Split, trial: Trial, settings: Settings
+    name: str, classes: int, parent: str, commit: str, train: Split, tune: Split, trial: Trial, settings: Settings
 ) -> float | None:
-    """Train with the settings of `trial` as a nested run. Returns the validation accuracy; None for a pruned trial."""
+    """Train with the settings of `trial` as a nested run. Returns the accuracy on `tune`; None for a pruned trial."""
     import mlflow
 
     with hide_native_output():  # here, because the process that hands out trials needs no TensorFlow
@@ -184,7 +184,7 @@ def run_trial(
     with tracking.run(train.dataset, f"trial-{trial.number}", tags, note), suppress(optuna.TrialPruned):
         mlflow.log_params(tracking.flatten(settings))
         try:
-            _, history = fit(name, model, classes, train, val, [Prune()])
+            _, history = fit(name, model, classes, train, tune, [Prune()])
         except PipelineError:  # another attempt would end in the same way
             trial.study.tell(trial.number, state=TrialState.FAIL)
             raise
@@ -230,13 +230,13 @@ def write_best(study: optuna.Study, parent: str, params: Params) -> None:
     for key, value in best.params.items():
         merge(changes, nested(f"models.{name}.{key}", value))
     path = PROFILES / f"sweep-{name}.yaml"
-    head = f"# Trial {best.number} of {study.study_name}: validation accuracy {best.value:.4f}\n"
+    head = f"# Trial {best.number} of {study.study_name}: tuning accuracy {best.value:.4f}\n"
     write_text(path, head + yaml.safe_dump(changes, sort_keys=False))
     with rc_context(), warnings.catch_warnings(action="ignore"):  # plot_slice sets its own style
         client.log_figure(parent, np.ravel(plot_slice(study))[0].figure, "search.png")
     client.log_text(parent, path.read_text(), path.name)
     client.log_metric(parent, "best_val_accuracy", best.value)
-    say(f"best of {len(finished)} trials: number {best.number}, validation accuracy {best.value:.2%}")
+    say(f"best of {len(finished)} trials: number {best.number}, tuning accuracy {best.value:.2%}")
     say(f"apply it: python -m pipeline.training.profiles profiles/{path.name} && dvc repro")
 
 

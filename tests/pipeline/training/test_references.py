@@ -14,6 +14,7 @@ from pipeline.data.idx import RAW_FILES, write_idx
 from pipeline.files import read_json, write_json
 from pipeline.paths import REFERENCES, ROOT
 from pipeline.reporting.comparison import load_references as compared_references
+from pipeline.reporting.rendering import render
 from pipeline.training import architectures, references
 from pipeline.training.references import load_references
 from tests.conftest import drawn_digits
@@ -117,3 +118,6 @@ def test_the_tracked_results_are_complete_and_in_the_page() -> None:
     assert all(0.9 < row["accuracy"] < 1 and row["multiply_adds"] > 0 and row["bytes"] > 0 for row in drawn)
     page = (ROOT / "docs" / "references.md").read_text()
     assert all(f"{100 * row['accuracy']:.2f}%" in page for row in drawn)
+    published = [line for line in page.splitlines() if "(this project)" not in line]
+    rendered = render("references.md", rows=content["models"], own=[], title="MNIST", quick=False)
+    assert published == rendered.splitlines()

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import tracking
 from pipeline.console import PipelineError
-from pipeline.data.splits import Split, save_split
+from pipeline.data.splits import Split, load_split, save_split
 from pipeline.params import Params, Range, load_params
 from pipeline.settings import read_yaml
 from pipeline.training import sweep
@@ -75,7 +75,19 @@ def test_a_sweep_is_tracked_resumes_and_writes_the_best_trial(search, workspace,
     assert parent.data.metrics["best_val_accuracy"] == study.best_value
     best = read_yaml(workspace / "profiles" / "sweep-mlp.yaml")
     assert tracking.flatten(best["models"]["mlp"]) == study.best_params
-    assert "python -m pipeline.training.profiles profiles/sweep-mlp.yaml" in capsys.readouterr().out
+    said, head = capsys.readouterr().out, (workspace / "profiles" / "sweep-mlp.yaml").read_text().splitlines()[0]
+    assert f"tuning accuracy {study.best_value:.2%}" in said and "validation" not in said
+    assert head.endswith(f": tuning accuracy {study.best_value:.4f}")
+    assert "python -m pipeline.training.profiles profiles/sweep-mlp.yaml" in said
+
+
+def test_the_tuning_images_guide_the_search(search, monkeypatch) -> None:
+    search(trials=1)
+    seen: list[str] = []
+    monkeypatch.setattr(sweep, "run_trial", lambda *arguments: seen.append(arguments[5].digest()) or 0.5)
+    monkeypatch.setenv("DIGITS_PROCESSES", "1")
+    sweep.main()
+    assert seen == [load_split("tune").digest()]
 
 
 def test_a_poor_trial_is_pruned(search, monkeypatch) -> None:
