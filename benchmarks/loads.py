@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from benchmarks.servers import Server, cpu_seconds
 from pipeline.paths import ROOT
@@ -48,22 +48,44 @@ class Measured:
 
 
 def loads(folder: Path) -> list[Load]:
-    """One image, a PNG file of 280x280 and 256 images, made from the known digits in the folder of the model."""
+    """One image, two PNG files of 280x280 and 256 images, from the known digits in the folder of the model.
+
+    The first PNG file is an enlarged image with blurred edges, which preprocessing treats as a photograph. The second
+    one is a drawing as the page sends it.
+    """
     with np.load(folder / "known_digits.npz") as known:
         digits = known["images"]
     many = np.resize(digits, (256, IMAGE_SIZE, IMAGE_SIZE))
     paper = Image.new("L", (280, 280), 255)
     paper.paste(Image.fromarray(255 - digits[3]).resize((224, 224), Image.Resampling.BICUBIC), (28, 28))
-    png = io.BytesIO()
-    paper.convert("RGB").save(png, "PNG")
     boundary = "boundary5f2d"
-    lines = ['Content-Disposition: form-data; name="image"; filename="a.png"', "Content-Type: image/png", "", ""]
-    form = "\r\n".join([f"--{boundary}", *lines]).encode() + png.getvalue() + f"\r\n--{boundary}--\r\n".encode()
+    form_type = f"multipart/form-data; boundary={boundary}"
     return [
         Load("pixels", "/predict_pixels", pixels(digits[3:4]), "application/json"),
-        Load("PNG file", "/predict", form, f"multipart/form-data; boundary={boundary}"),
+        Load("PNG file", "/predict", form(paper.convert("RGB"), boundary), form_type),
+        Load("drawing", "/predict", form(drawing(), boundary), form_type),
         Load("256 images", "/predict_pixels", pixels(many), "application/json", images=256),
     ]
+
+
+def drawing() -> Image.Image:
+    """A 5 in black strokes on white, 280x280, with the smooth edges of a browser's canvas."""
+    image = Image.new("RGB", (1120, 1120), "white")
+    pen = ImageDraw.Draw(image)
+    bowl = [(390, 480), (600, 420), (760, 540), (740, 760), (580, 880), (380, 820)]
+    for stroke in ([(780, 240), (420, 240)], [(420, 240), *bowl]):
+        pen.line(stroke, "black", 80, joint="curve")
+        for x, y in stroke:
+            pen.ellipse((x - 40, y - 40, x + 40, y + 40), "black")
+    return image.resize((280, 280), Image.Resampling.LANCZOS)
+
+
+def form(image: Image.Image, boundary: str) -> bytes:
+    """A form with a PNG file in the field `image`."""
+    png = io.BytesIO()
+    image.save(png, "PNG")
+    lines = ['Content-Disposition: form-data; name="image"; filename="a.png"', "Content-Type: image/png", "", ""]
+    return "\r\n".join([f"--{boundary}", *lines]).encode() + png.getvalue() + f"\r\n--{boundary}--\r\n".encode()
 
 
 def pixels(images: Any) -> bytes:

@@ -168,7 +168,7 @@ def test_modules_are_short_and_folders_of_the_pipeline_small() -> None:
         assert len(list(folder.glob("*.py"))) <= 11, folder  # ten modules and __init__.py
 
 
-def test_the_top_of_the_pipeline_holds_the_stages_and_five_shared_modules() -> None:
+def test_the_top_of_the_pipeline_holds_the_stages_and_six_shared_modules() -> None:
     shared = {"__init__", "params", "settings", "paths", "files", "console", "tracking"}
     assert {path.stem for path in (REPOSITORY / "pipeline").glob("*.py")} == {*DVC} | shared
 

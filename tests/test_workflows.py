@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from pipeline.cli.commands import app
 from pipeline.files import read_json
 from tests.conftest import REPOSITORY, Project
 from tests.runner import FOLDER, STAND_IN, TESTED_ELSEWHERE, WORKFLOWS, Runner, commands, steps
 
+SERVICE_UNIT = REPOSITORY / "deploy" / "digits.service"
 JOBS = {(workflow, name): job for workflow, content in WORKFLOWS.items() for name, job in content["jobs"].items()}
 
 
@@ -225,14 +228,27 @@ def test_the_stand_ins_reject_what_gh_and_docker_do_not_know(line: str, tmp_path
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd is not installed")
-    for unit in (REPOSITORY / "deploy" / "retrain").glob("digits-*"):
+    for unit in [*(REPOSITORY / "deploy" / "retrain").glob("digits-*"), SERVICE_UNIT]:
         text = unit.read_text().replace("/srv/digits", str(REPOSITORY))
         (tmp_path / unit.name).write_text(text)
     units = sorted(map(str, tmp_path.iterdir()))
     done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
     about_ours = [line for line in (done.stdout + done.stderr).splitlines() if "digits" in line]
     assert done.returncode == 0 and about_ours == []
-    assert len(units) == 4
+    assert len(units) == 5
+
+
+def test_the_service_unit_starts_at_boot_and_again_after_its_end() -> None:
+    """The lines are settings of systemd; the command is one that `digits` accepts."""
+    settings = dict(re.findall(r"^(\w+)=(.*)$", SERVICE_UNIT.read_text(), re.MULTILINE))
+    assert settings["Restart"] == "always" and settings["WantedBy"] == "multi-user.target"
+    assert settings["EnvironmentFile"] == "-/etc/digits.env"
+    values = dict(word.split("=") for word in settings["Environment"].split())
+    words = [re.sub(r"\$\{(\w+)\}", lambda name: values[name[1]], word) for word in settings["ExecStart"].split()]
+    assert words[0] == "/srv/digits/.venv/bin/digits"
+    with get_command(app).make_context("digits", words[1:]) as context:
+        command = context.command.get_command(context, words[1])  # type: ignore[attr-defined]
+        assert command.make_context("serve", words[2:]).params == {"host": "127.0.0.1", "port": 3000}
 
 
 def test_the_crontab_starts_monitor_and_retraining(tmp_path: Path) -> None:
@@ -241,11 +257,14 @@ def test_the_crontab_starts_monitor_and_retraining(tmp_path: Path) -> None:
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / "make").write_text('#!/bin/sh\necho "make $*" >> made\n')
     (tmp_path / "make").chmod(0o755)
+    settings = tmp_path / "digits.env"
     environment = {**os.environ, "DIGITS": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment |= {"SETTINGS": str(settings)}
 
     def run(line: str, status: int) -> str:
         monitor = tmp_path / ".venv" / "bin" / "python"
-        monitor.write_text(f'#!/bin/sh\n[ "$*" = "-m pipeline.monitoring.monitor" ] && exit {status}\nexit 99\n')
+        started = '[ "$*" = "-m pipeline.monitoring.monitor" ]'
+        monitor.write_text(f'#!/bin/sh\necho "$DIGITS_DATABASE_URL"\n{started} && exit {status}\nexit 99\n')
         monitor.chmod(0o755)
         (tmp_path / "made").unlink(missing_ok=True)
         subprocess.run(["sh", "-c", line.split(maxsplit=5)[5]], env=environment, check=True)
@@ -254,6 +273,11 @@ def test_the_crontab_starts_monitor_and_retraining(tmp_path: Path) -> None:
     assert run(weekly, 0) == "make retrain\n"
     assert {status for status in range(256) if run(six_hourly, status)} == {10}
     assert run(six_hourly, 10) == "make retrain\n"
+    settings.write_text("# with PostgreSQL\nDIGITS_DATABASE_URL='postgresql://digits:a b@db/digits'\n")
+    (tmp_path / "make").write_text('#!/bin/sh\necho "$DIGITS_DATABASE_URL" >> made\n')
+    assert run(weekly, 0) == run(six_hourly, 10) == "postgresql://digits:a b@db/digits\n"
+    lines = (tmp_path / "monitor.log").read_text().splitlines()
+    assert lines[-1] == "postgresql://digits:a b@db/digits"  # of the monitor
 
 
 def test_the_monitor_unit_starts_a_retraining_on_drift_only(tmp_path: Path) -> None:

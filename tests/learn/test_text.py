@@ -6,9 +6,11 @@ import importlib
 import inspect
 import pkgutil
 import re
+from functools import reduce
 from pathlib import Path
 
 import pytest
+import yaml
 
 import learn.from_scratch
 from tests.learn.worked_examples import MATHEMATICS, TEXT
@@ -101,6 +103,30 @@ def test_local_links_and_images_exist(name):
     for targets in re.findall(r'\]\(([^)#]+)\)|(?:srcset|src)="([^"]+)"', content):
         target = "".join(targets)
         assert target.startswith("https://") or (ROOT / "learn" / target).exists(), target
+
+
+def course_changes() -> list[dict[str, str]]:
+    """The keys and values that each command `dvc exp run` of the course sets, with the variables of its loops."""
+    code = "\n".join(re.findall(r"```bash\n(.*?)```", COURSE, re.S)).replace("\\\n", " ")
+    code = code.replace("$model", "mlp").replace("$a.", "models.mlp.augmentation.")
+    commands = [line for line in code.splitlines() if "dvc exp run" in line]
+    return [dict(re.findall(r'-S "?([\w.+]+)=([^\s"]+)', line)) for line in commands]
+
+
+def test_the_course_changes_keys_that_exist():
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    named = {key for changes in course_changes() for key in changes}
+    named |= set(re.findall(r"`-S ([\w.+]+)=", COURSE))
+    assert len(named) > 10
+    for key in named:
+        if not key.startswith("++"):  # adds the key
+            assert reduce(lambda level, name: level.get(name, {}), key.split("."), params) != {}, key
+
+
+def test_the_course_switches_off_every_augmentation():
+    on = {"rotation", "shear", "scale", "shift", "elastic", "stroke", "degraded"}  # each of the others depends on one
+    changed = [{key.rpartition(".")[2] for key in changes} & on for changes in course_changes()]
+    assert [keys for keys in changed if keys] == [on, on]
 
 
 def test_course_tables_match_the_measured_results():
