@@ -366,19 +366,49 @@ def check(tab: Tab) -> None:
     assert len(found.response["passes"]) > 20  # the rules were applied
 
 
-@pytest.mark.parametrize("width", [320, 375, 768, 1024, 1440, 2560])
-def test_the_layout_fits_all_widths_and_does_not_shift(new_tab: TabFactory, width: int) -> None:
+ANSWERS = [  # the reason of both answers, and whether they agree
+    *((reason, True) for reason in (None, "low_confidence", "not_a_digit")),
+    *((reason, False) for reason in (None, "low_confidence", "not_a_digit")),
+]
+
+
+def kind(answer: tuple[str | None, bool]) -> str:
+    """How the page marks an answer of ANSWERS."""
+    reason, agree = answer
+    return "disagree" if not agree else "uncertain" if reason else "agree"
+
+
+@pytest.mark.parametrize("width", [320, 375, 640, 768, 1024, 1440, 2560])
+def test_the_layout_fits_all_widths_and_no_answer_shifts_it(new_tab: TabFactory, width: int) -> None:
     tab = new_tab(viewport={"width": width, "height": 900})
     page = tab.open()
+    chosen: tuple[str | None, bool] = ANSWERS[0]
+
+    def answer_as_chosen(route: Route) -> None:
+        response = route.fetch()
+        content = response.json()
+        for place, result in enumerate(content["results"].values()):
+            shares = [0.0] * 10
+            shares[7], shares[1] = (0.6, 0.4) if chosen[1] or place == 0 else (0.4, 0.6)
+            result |= {"reason": chosen[0], "uncertain": chosen[0] is not None, "probabilities": shares}
+            result["prediction"] = int(np.argmax(shares))
+        route.fulfill(response=response, json=content)
+
+    page.route("**/compare", answer_as_chosen)
 
     def layout() -> list[float]:
         boxes = [page.locator(selector).bounding_box() for selector in ("#pad", "#models", "#why")]
         return [value for box in boxes if box for value in (box["y"], box["height"])]
 
     before = layout()
-    tab.draw_and_wait(SEVEN)
-    assert layout() == pytest.approx(before, abs=1)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for chosen in ANSWERS:
+        with page.expect_response("**/compare"):
+            tab.draw(SEVEN)
+        expect(page.locator("#result")).to_have_attribute("data-kind", kind(chosen))
+        assert layout() == pytest.approx(before, abs=1), chosen
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.get_by_role("button", name="Clear").click()
+        expect(page.locator("#verdict")).to_have_text("Nothing drawn yet")
     page.locator("#why summary").click()
     page.locator("#inside summary").click()
     page.wait_for_timeout(300)
