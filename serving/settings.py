@@ -72,8 +72,9 @@ class Settings(BaseModel):
     max_in_flight: Count = Field(
         256, description="maximum number of concurrent requests of all workers; further requests get status 429"
     )
-    deadline_seconds: Annotated[float, Field(gt=0)] = Field(
-        10, description="maximum seconds for an answer after the request has arrived; then it gets status 503"
+    deadline_seconds: Annotated[float, Field(gt=0, le=3_600)] = Field(
+        10,
+        description="maximum seconds for an answer after the request has arrived, at most 3600; then it gets status 503",
     )
     drain_file: Path | None = Field(
         None, description="while this file exists, /readyz answers 503, so that load balancers send no new requests"

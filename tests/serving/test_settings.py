@@ -28,7 +28,7 @@ WRONG = {
     "max_body_bytes": "2 MB",
     "max_pixels": "-1",
     "max_in_flight": "0.5",
-    "deadline_seconds": "nan",
+    "deadline_seconds": "inf",
     "rate_per_minute": "-1",
     "rate_storage": "redis://localhost:port",
     "rate_failure": "ignore",
