@@ -131,10 +131,10 @@ def test_a_sweep_finishes_every_trial_once_though_a_node_and_the_driver_are_kill
     wait_until(lambda: len(under_way(searching)) == 2, driver)
     cluster.kill_last()
     wait_until(lambda: any(trial.number > 1 for trial in under_way(searching)), driver)
-    before = {trial.number: trial.params for trial in trials(searching)}
-    states = {trial.number: trial.state for trial in trials(searching)}
     driver.kill()
     driver.wait(60)
+    left = trials(searching)
+    before, states = {trial.number: trial.params for trial in left}, {trial.number: trial.state for trial in left}
     orphans = [number for number, state in states.items() if state == TrialState.RUNNING]
     assert orphans and set(states.values()) == {TrialState.RUNNING, TrialState.COMPLETE}
     for _ in range(5):  # perfect from the first epoch on: all further trials are behind their median
