@@ -32,16 +32,11 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 NOT_COPIED = {".git", ".venv", ".bentoml", "data", "models", "evaluations", "mlartifacts", "mlflow.db", "digits.db"}
 NOT_COPIED |= {"served", "site", "sweep.db", "mutants"}
 CHANGING = ("digits.db-", ".coverage")  # files that may disappear while they are copied
-LONGEST = ["test_pipeline.py", "test_references.py", "test_promotion.py"]  # only the first waits for the small project
-LONGEST += [
-    "test_tutorial.py",
-    "test_retrain.py",
-    "test_workflows.py",
-    "test_feedback_loop.py",
-    "test_container.py",
-    "test_page_views.py",
-]
-LONGEST += ["test_containerize.py", "test_ray.py"]
+LONGEST = ["test_pipeline.py", "test_tutorial.py", "test_promotion.py"]  # only the first waits for the small project
+LONGEST += ["test_references.py", "test_train.py", "test_sweep.py"]  # nor do these, while it is built
+LONGEST += ["test_retrain.py", "test_ray.py", "test_feedback_loop.py", "test_benchmarks.py", "test_dvc_commands.py"]
+LONGEST += ["test_backup_of_servers.py", "test_workflows.py", "test_emnist.py", "test_erase.py", "test_parameters.py"]
+LONGEST += ["test_page_views.py", "test_image.py", "test_container.py", "test_containerize.py", "test_pipeline_image.py"]
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 

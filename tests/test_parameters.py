@@ -24,7 +24,13 @@ Reads = dict[str, dict[str, dict[str, bool]]]
 def reads(make_project: Callable[[str], Project]) -> Reads:
     """What each stage reads, by file, while no mirror answers: all stages after `fetch` use the fallback."""
     project = make_project("parameters")
-    project.change(lambda params: params["data"].update(dataset=CHOSEN))
+
+    def edit(params: dict[str, Any]) -> None:
+        params["data"]["dataset"] = CHOSEN
+        for training in (*params["models"].values(), params["demo_network"]):
+            training |= {"epochs": 1, "minimum_steps": 1}  # what a training reads does not depend on its length
+
+    project.change(edit)
     path = project.folder / DATASETS
     content = yaml.safe_load(path.read_text())
     content[CHOSEN]["mirrors"] = ["http://127.0.0.1:9/"]

@@ -252,25 +252,21 @@ def test_a_clone_trains_nothing(built_project: Project, pushed: Project, tmp_pat
     assert '["DVC\'s cache", "DVC\'s cache"]' in clone.run("python", "-c", script)
 
 
-def test_a_changed_model_runs_only_itself_and_what_follows_and_a_third_joins(project: Project) -> None:
-    before = (project.folder / "params.yaml").read_text()
+def test_a_third_model_runs_only_itself_and_what_follows(project: Project) -> None:
+    before = (project.folder / "params.yaml").read_text()  # tests/test_dvc_commands.py changes a model
 
     def edit(params: dict[str, Any]) -> None:
-        params["models"]["cnn"]["label_smoothing"] = 0.05
         params["models"]["wide"] = {**params["models"]["mlp"], "arguments": {"widths": [96]}}
 
     project.change(edit)
     output = project.repro()
-    assert ran(output) == [
-        "train@cnn", "train@wide", "evaluate@cnn", "evaluate@wide", "compare", "register", "package",
-    ]  # fmt: skip
+    assert ran(output) == ["train@wide", "evaluate@wide", "compare", "register", "package"]
     assert set(read_json(project.folder / "reports" / "bento.json")["models"]) == {"mlp", "cnn", "wide"}
     assert "wide" in (project.folder / "reports" / "comparison.html").read_text()
 
     (project.folder / "params.yaml").write_text(before)
     output = project.repro()
     assert ran(output) == ["compare", "register", "package"]  # the folders of the third model are still there
-    assert "Stage 'train@cnn' is cached" in output and "Stage 'evaluate@cnn' is cached" in output
     registered = read_json(project.folder / "reports" / "registered.json")
     assert registered["versions"] == {"cnn": registered["versions"]["cnn"], "mlp": registered["versions"]["mlp"]}
 

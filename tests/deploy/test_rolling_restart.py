@@ -95,11 +95,17 @@ def restartable(project: Project, folder: Path, count: int, **environment: str) 
 
 
 async def predict_until(
-    done: asyncio.Event, url: str, certificate: Path, connections: int = CONNECTIONS, logged: set[str] | None = None
+    done: asyncio.Event,
+    url: str,
+    certificate: Path,
+    connections: int = CONNECTIONS,
+    pause: float = 0.0,
+    logged: set[str] | None = None,
 ) -> Counter[str]:
     """Asks for predictions over several connections until `done`; counts of the statuses and failures.
 
-    The header X-Test has another value in each request. `logged` gets the ids of the requests that were queued for the
+    `pause`: seconds between an answer and the next request of its connection. The header X-Test has another value in each
+    request. `logged` gets the ids of the requests that were queued for the
     prediction log.
     """
     seen: Counter[str] = Counter()
@@ -121,6 +127,7 @@ async def predict_until(
                         logged.add(answer.headers["x-request-id"])
             except (aiohttp.ClientError, TimeoutError) as error:
                 seen[f"lost: {error!r}"] += 1
+            await asyncio.sleep(pause)
 
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         await asyncio.gather(*(one(session, number) for number in range(connections)))

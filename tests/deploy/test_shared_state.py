@@ -23,6 +23,7 @@ from tests.s3 import S3, running_s3
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 RATE = 30  # requests of a client in a minute; each request of the load is a client of its own
+PAUSE = 0.1  # seconds between two requests of a connection, which leaves the machine to promotions and restarts
 RELOAD_SECONDS = 10.0  # until both instances serve a promoted version
 RECOVERY_SECONDS = 60.0
 PROMOTION = ("python", "-m", "pipeline.registry.promotion")
@@ -137,7 +138,7 @@ def test_promotions_rollbacks_and_restarts_under_load_fail_no_prediction(cluster
         time.sleep(SETTLE_SECONDS)
         cluster.wait_until_limited()
 
-    seen = under_load(cluster.proxy, work, connections=16, logged=logged)
+    seen = under_load(cluster.proxy, work, connections=16, pause=PAUSE, logged=logged)
     assert set(seen) == {"200"}, seen
     assert cluster.champions() == [first] * 2
     wait_until(lambda: cluster.unlogged(logged) == 0)
@@ -183,7 +184,7 @@ def test_each_server_may_fail_once_under_load(cluster: Cluster) -> None:
         lose_the_rates()
         lose_the_database()
 
-    seen = under_load(cluster.proxy, work, connections=8, logged=logged)
+    seen = under_load(cluster.proxy, work, connections=8, pause=PAUSE, logged=logged)
     assert set(seen) == {"200"}, seen
     wait_until(lambda: cluster.unlogged(logged) == 0)
     assert logged and cluster.metric("digits_log_lost_pictures_total") == 0

@@ -22,7 +22,7 @@ from tests.serving.test_hostile import saved, seven
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 CONNECTIONS = 8
-SECONDS = 3  # of attack on each route
+SECONDS = 1.5  # of attack on each route
 TIMEOUT = 2  # seconds within which probes and other clients' predictions are answered
 CONTAINER_BYTES = 1_000_000_000  # the limit in compose.yaml
 JSON = {"content-type": "application/json"}
