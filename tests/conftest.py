@@ -36,7 +36,7 @@ LONGEST = ["test_pipeline.py", "test_tutorial.py", "test_promotion.py"]  # only 
 LONGEST += ["test_references.py", "test_train.py", "test_sweep.py"]  # nor do these, while it is built
 LONGEST += ["test_retrain.py", "test_ray.py", "test_feedback_loop.py", "test_benchmarks.py", "test_dvc_commands.py"]
 LONGEST += ["test_backup_of_servers.py", "test_workflows.py", "test_emnist.py", "test_erase.py", "test_parameters.py"]
-LONGEST += ["test_page_views.py", "test_image.py", "test_container.py", "test_containerize.py", "test_pipeline_image.py"]
+LONGEST += ["test_page_views.py", "test_image.py", "test_container.py", "test_containerize.py"]
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 

@@ -104,9 +104,8 @@ async def predict_until(
 ) -> Counter[str]:
     """Asks for predictions over several connections until `done`; counts of the statuses and failures.
 
-    `pause`: seconds between an answer and the next request of its connection. The header X-Test has another value in each
-    request. `logged` gets the ids of the requests that were queued for the
-    prediction log.
+    `pause`: seconds between an answer and the next request of its connection. The header X-Test has another value in
+    each request. `logged` gets the ids of the requests that were queued for the prediction log.
     """
     seen: Counter[str] = Counter()
     numbers = itertools.count()
