@@ -74,7 +74,7 @@ class Settings(BaseModel):
     )
     deadline_seconds: Annotated[float, Field(gt=0, le=3_600)] = Field(
         10,
-        description="maximum seconds for an answer after the request has arrived, at most 3600; then it gets status 503",
+        description="maximum seconds for an answer after the request has arrived, at most 3600; then status 503",
     )
     drain_file: Path | None = Field(
         None, description="while this file exists, /readyz answers 503, so that load balancers send no new requests"
