@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -250,6 +251,12 @@ def serve(project: Project, tag: str, **environment: str) -> Iterator[str]:
 
     with serving(tag, environment, project.folder / ".bentoml") as url:
         yield url
+
+
+def avoid_the_end_of_a_minute() -> None:
+    """Waits for the next minute if this one is almost over: rates in memory count by minutes of the clock."""
+    if (left := 60 - time.time() % 60) < 15:
+        time.sleep(left + 0.1)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -65,7 +65,8 @@ def kill_in(project: Project, stage: str, chosen: Callable[[list[psutil.Process]
     until(lambda: works_on(project, stage, make) or make.poll() is not None, seconds=600)
     assert make.poll() is None, log.read_text()
     for member in chosen([make, *make.children(recursive=True)]):
-        member.kill()
+        with suppress(psutil.NoSuchProcess):  # ended meanwhile
+            member.kill()
     make.wait(600)
 
 

@@ -15,7 +15,7 @@ import requests
 
 from pipeline.deployment.bento_server import free_port
 from pipeline.files import read_json
-from tests.conftest import REPOSITORY, Project, serve
+from tests.conftest import REPOSITORY, Project, avoid_the_end_of_a_minute, serve
 from tests.deploy.conftest import StartProxy
 from tests.deploy.proxy import PROGRAM, Answering, Handler, Instance, Proxy, instance, make_certificate, picture, source
 from tests.deploy.proxy import write_configuration as write
@@ -400,6 +400,7 @@ def test_a_forged_address_is_not_another_client_for_the_service(start_proxy: Sta
     with serve(project, tag, DIGITS_RATE_PER_MINUTE="3") as url:
         proxy = start_proxy(int(url.rsplit(":", 1)[1]))
         forged = [{"X-Forwarded-For": f"203.0.113.{number}"} for number in range(5)]
+        avoid_the_end_of_a_minute()
         statuses = [proxy.request("GET", "/model", **headers).status_code for headers in forged]
         assert statuses == [200] * 3 + [429] * 2
         # Loopback is a trusted proxy: without nginx, each address is a client of its own

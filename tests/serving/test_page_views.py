@@ -105,7 +105,9 @@ def test_the_demo_network_updates_during_a_stroke(tab: Tab, project: Project) ->
         page.mouse.up()
     pixels = np.array(waited.value.json()["pixels"], np.uint8)
     expected = Classifier(project.folder / "data" / "derived" / "demo_network.tflite").probabilities(pixels[None])[0]
-    expect(say).to_contain_text(f"Prediction: {expected.argmax()}, {100 * expected.max():.1f}% confident")
+    share = float(expected.max())
+    shown = "over 99.9%" if share > 0.9995 else f"{100 * share:.1f}%"
+    expect(say).to_contain_text(f"Prediction: {expected.argmax()}, {shown} confident")
     assert page.locator("#network").screenshot() != before
     assert painted(tab, "#filters canvas:nth-child(1)") > 100
     tab.screenshot("inside", full_page=True)
@@ -455,5 +457,5 @@ def test_reduced_motion_disables_animations(new_tab: TabFactory) -> None:
             page.get_by_role("button", name="Sample 8").click()
         transition = page.locator(".track i").first.evaluate("bar => getComputedStyle(bar).transitionDuration")
         observed[preference] = (page.evaluate("framesDrawn"), transition)
-    assert observed["reduce"][0] == 1 and observed["no-preference"][0] > 2
+    assert observed["reduce"][0] == 1 and observed["no-preference"][0] > 1
     assert observed["reduce"][1] == "0s" and observed["no-preference"][1] != "0s"

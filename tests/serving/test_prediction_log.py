@@ -161,12 +161,12 @@ def test_answers_from_before_the_database_was_first_reached_can_be_labelled(
     with opened(ids=other):  # another instance had the key long before
         pass
     here.rename(away)
-    here.mkdir()  # SQLite cannot open a folder
+    (tmp_path / "folder").mkdir()
+    here.symlink_to(tmp_path / "folder")  # SQLite cannot open a folder
     with opened(ids=ids) as log:
         one = answered()._replace(request_id=ids.create())
         log.record(one)
-        here.rmdir()
-        away.rename(here)
+        away.replace(here)
         wait_for(lambda: log._done == 1)
         for instance in (ids, other):
             asyncio.run(Feedback(instance).store(log, one.request_id, 4, "me"))
@@ -299,8 +299,9 @@ def test_the_monitors_last_figures_are_metrics(engine: sql.Engine, monkeypatch: 
     import prometheus_client
 
     monkeypatch.setattr(prediction_log, "HOUSEKEEPING_SECONDS", 0.05)
+    figure = f"mean difference on {engine.dialect.name}"  # metrics outlive a test
     for status in (0, 1):
-        figures = {"off_centre mean difference": {"effect": 2.5 * status, "threshold": 1.0}}
+        figures = {figure: {"effect": 2.5 * status, "threshold": 1.0}}
         row = {
             "time": database.in_utc(__import__("datetime").datetime(2026, 1, 2)),
             "status": status,
@@ -308,9 +309,10 @@ def test_the_monitors_last_figures_are_metrics(engine: sql.Engine, monkeypatch: 
         }
         with engine.begin() as connection:
             connection.execute(database.monitoring.insert().values(row))
+    name = {"figure": figure}
     with opened():
-        wait_for(lambda: counted("digits_monitor_status") == 1)
-    name = {"figure": "off_centre mean difference"}
+        wait_for(lambda: prometheus_client.REGISTRY.get_sample_value("digits_monitor_threshold", name) is not None)
+    assert counted("digits_monitor_status") == 1
     assert prometheus_client.REGISTRY.get_sample_value("digits_monitor_effect", name) == 2.5
     assert prometheus_client.REGISTRY.get_sample_value("digits_monitor_threshold", name) == 1.0
     assert counted("digits_monitor_time_seconds") == 1767312000

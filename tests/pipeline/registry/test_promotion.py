@@ -427,7 +427,7 @@ def test_a_bucket_gets_what_a_folder_gets(make_version, stores: Path, s3: S3, mo
     expected.pop(".lock")
     assert found == expected
     times = {path: path.stat().st_mtime_ns for path in bucket.rglob("*") if path.is_file()}
-    assert max(times, key=times.__getitem__) == bucket / "current.json", "services load it before its files are there"
+    assert times[bucket / "current.json"] == max(times.values()), "services load it before its files are there"
     handover.export(MODEL)
     assert times == {path: path.stat().st_mtime_ns for path in times}, "what is right was written again"
     (folder,) = bucket.glob("v4-*")
